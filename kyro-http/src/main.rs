@@ -1,0 +1,2 @@
+//! kyro-http
+fn main() {}
