@@ -1,2 +1,116 @@
-//! xtask
-fn main() {}
+//! The chores of the workspace: `cargo xtask CHORE`.
+//!
+//! Invariant: xtask is never linked into anything, and links none of the workspace's crates; it reads the tree and
+//! runs `cargo`. Each check is a function over plain data, so that its tests can hand it a workspace that breaks the
+//! rule, and each is also a `#[test]`, so that `cargo test --workspace` runs it.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks through its standard streams"
+)]
+
+mod bench;
+mod formats;
+mod golden;
+mod layers;
+mod manifest;
+mod packages;
+mod reserved;
+mod rust_source;
+mod tidy;
+mod tree;
+mod violation;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What a chore returns: an error is a failed chore, its text is for the person who ran it.
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// One chore: the word that calls it, its line in the help, and what it runs with the arguments after the word.
+struct Chore {
+    name: &'static str,
+    summary: &'static str,
+    run: fn(&[String]) -> Outcome,
+}
+
+const CHORES: &[Chore] = &[
+    Chore {
+        name: "layers",
+        summary: "check which crate may use which, and what every crate must carry",
+        run: layers::run,
+    },
+    Chore {
+        name: "tidy",
+        summary: "check the tree: module docs, file lengths, where unsafe is, names, top level",
+        run: tidy::run,
+    },
+    Chore {
+        name: "formats",
+        summary: "check that every file ever written still reads, byte for byte; --add FILE lists a new golden file",
+        run: formats::run,
+    },
+    Chore { name: "bench", summary: "run kyro-bench, optimised, with the arguments given", run: bench::run },
+];
+
+/// The exit code of a command that was called wrongly.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        eprint!("no chore given\n\n{}", help());
+        return ExitCode::from(USAGE);
+    };
+    if matches!(name.as_str(), "--help" | "-h" | "help") {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    let Some(chore) = CHORES.iter().find(|chore| chore.name == name) else {
+        eprint!("unknown chore {name:?}\n\n{}", help());
+        return ExitCode::from(USAGE);
+    };
+    match (chore.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask {name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The list of chores, one line each.
+fn help() -> String {
+    let width = CHORES.iter().map(|chore| chore.name.len()).max().unwrap_or(0);
+    let lines: Vec<_> =
+        CHORES.iter().map(|chore| format!("  {:width$}  {}\n", chore.name, chore.summary)).collect();
+    format!("cargo xtask CHORE [ARGUMENTS]\n\n{}", lines.concat())
+}
+
+/// For a chore that takes no arguments: an error that names the first one given.
+fn refuse_arguments(arguments: &[String]) -> Outcome {
+    match arguments.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("takes no arguments, got {first:?}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_lists_every_chore_on_a_line_of_its_own() {
+        let text = help();
+        for chore in CHORES {
+            let lines = text.lines().filter(|line| line.trim_start().starts_with(chore.name)).count();
+            assert_eq!(lines, 1, "{} in\n{text}", chore.name);
+        }
+    }
+
+    #[test]
+    fn a_chore_without_arguments_names_what_it_did_not_expect() {
+        let error = refuse_arguments(&["--fast".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("--fast"), "{error}");
+    }
+}
