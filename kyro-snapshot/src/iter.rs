@@ -1,0 +1,85 @@
+//! Walking a run in key order.
+
+use std::iter::FusedIterator;
+use std::ops::Range;
+
+use crate::error::Corrupt;
+use crate::run::Run;
+
+/// One entry with its key and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Record<'a> {
+    /// The key.
+    pub key: u64,
+    /// The offset of the operation that wrote the entry.
+    pub offset: u64,
+    /// The value; `None` for a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Entries of a [`Run`] in key order, from either end. Made by [`Run::iter`] and [`Run::range`].
+///
+/// Every block is verified as it is reached. An entry that damage makes unreadable is one `Err`; the walk goes on
+/// behind it.
+#[derive(Debug)]
+pub struct Iter<'a, B> {
+    run: &'a Run<B>,
+    rest: Range<usize>,
+}
+
+impl<'a, B: AsRef<[u8]>> Iter<'a, B> {
+    pub(crate) fn new(run: &'a Run<B>, rest: Range<usize>) -> Self {
+        Self { run, rest }
+    }
+
+    #[inline]
+    fn record(&self, index: usize) -> Result<Record<'a>, Corrupt> {
+        let run = self.run;
+        let key = run.key(index)?;
+        let entry = run.entry(index)?;
+        Ok(Record { key, offset: entry.offset, value: entry.value.map(|range| run.slice(range)) })
+    }
+}
+
+impl<B> Clone for Iter<'_, B> {
+    fn clone(&self) -> Self {
+        Self { run: self.run, rest: self.rest.clone() }
+    }
+}
+
+impl<'a, B: AsRef<[u8]>> Iterator for Iter<'a, B> {
+    type Item = Result<Record<'a>, Corrupt>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.rest.next().map(|index| self.record(index))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.rest.size_hint()
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        self.rest.nth(n).map(|index| self.record(index))
+    }
+}
+
+impl<B: AsRef<[u8]>> DoubleEndedIterator for Iter<'_, B> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.rest.next_back().map(|index| self.record(index))
+    }
+}
+
+impl<B: AsRef<[u8]>> ExactSizeIterator for Iter<'_, B> {}
+
+impl<B: AsRef<[u8]>> FusedIterator for Iter<'_, B> {}
+
+impl<'a, B: AsRef<[u8]>> IntoIterator for &'a Run<B> {
+    type Item = Result<Record<'a>, Corrupt>;
+    type IntoIter = Iter<'a, B>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

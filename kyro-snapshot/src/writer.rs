@@ -1,0 +1,270 @@
+//! Writing a run: values stream through, the columns wait in memory for their place behind them.
+
+use std::io;
+
+use zerocopy::IntoBytes;
+
+use crate::error::WriteError;
+use crate::format::{
+    FOOTER_BYTES, Footer, Header, Layout, MAX_OFFSET, MAX_VALUE_BYTES, NO_FIXED_WIDTH, RunInfo, TOMBSTONE,
+    align,
+};
+use crate::locator::{ENTRIES_PER_LINE, Line};
+
+mod blocks;
+mod column;
+
+use blocks::BlockWriter;
+use column::Column;
+
+/// Writes one run into any [`io::Write`], front to back, without seeking.
+///
+/// Values go out as they come, in pieces of one block (16 KiB). What must wait is kept in memory: 16 bytes per entry
+/// (key and offset), plus 4.6 bytes per entry once two values differ in length or a tombstone appears, plus 4 bytes per
+/// 16 KiB of output. Chunks of 1 MiB are never moved, so there is no doubling on the way.
+///
+/// The output is neither flushed to a device nor named: [`finish`](Self::finish) returns it, and publishing is the
+/// caller's. A writer dropped before `finish` leaves bytes that [`Run::open`](crate::Run::open) refuses.
+#[derive(Debug)]
+pub struct Writer<W: io::Write> {
+    out: BlockWriter<W>,
+    info: RunInfo,
+    keys: Column<u64>,
+    offsets: Column<u64>,
+    widths: Widths,
+    last_key: Option<u64>,
+    min_offset: u64,
+    max_offset: u64,
+    tombstones: u64,
+    value_bytes: u64,
+    failed: bool,
+}
+
+/// What is known about the lengths of the values so far.
+#[derive(Debug)]
+enum Widths {
+    /// Every entry so far has a value of this many bytes (`None`: there is no entry yet). Nothing needs to be kept.
+    Fixed(Option<u32>),
+    /// They differ, or there is a tombstone.
+    Lines(Column<Line>),
+}
+
+/// What a finished run holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Identity, as given to [`Writer::new`].
+    pub info: RunInfo,
+    /// Entries, tombstones included.
+    pub entries: u64,
+    /// Entries without a value.
+    pub tombstones: u64,
+    /// Bytes of all values together.
+    pub value_bytes: u64,
+    /// Length of the whole file.
+    pub file_bytes: u64,
+    /// Smallest and largest key; `None` when there are no entries.
+    pub keys: Option<(u64, u64)>,
+    /// Smallest and largest offset; `None` when there are no entries.
+    pub offsets: Option<(u64, u64)>,
+    /// CRC-32 of the key column: binds an index to it.
+    pub key_checksum: u32,
+}
+
+impl<W: io::Write> Writer<W> {
+    /// Starts a run in `out`.
+    ///
+    /// # Errors
+    /// None today: the header leaves with the first block. The result keeps room for outputs that fail at once.
+    pub fn new(out: W, info: RunInfo) -> Result<Self, WriteError> {
+        let mut writer = Self {
+            out: BlockWriter::new(out, crc32fast::hash(&info.uuid)),
+            info,
+            keys: Column::default(),
+            offsets: Column::default(),
+            widths: Widths::Fixed(None),
+            last_key: None,
+            min_offset: u64::MAX,
+            max_offset: 0,
+            tombstones: 0,
+            value_bytes: 0,
+            failed: false,
+        };
+        writer.write(Header::new(&info).as_bytes())?;
+        Ok(writer)
+    }
+
+    /// Adds the next entry: a value, or with `None` a tombstone. Constant time beside copying the value.
+    ///
+    /// # Errors
+    /// [`WriteError::KeyOrder`], [`WriteError::OffsetTooLarge`] and [`WriteError::ValueTooLong`] leave the writer as it
+    /// was, and another entry may follow. [`WriteError::Io`] is final: [`WriteError::Failed`] answers everything after.
+    pub fn push(&mut self, key: u64, offset: u64, value: Option<&[u8]>) -> Result<(), WriteError> {
+        if let Some(previous) = self.last_key
+            && key <= previous
+        {
+            return Err(WriteError::KeyOrder { previous, key });
+        }
+        if offset > MAX_OFFSET {
+            return Err(WriteError::OffsetTooLarge { key, offset, limit: MAX_OFFSET });
+        }
+        let length = value.map_or(0, <[u8]>::len);
+        if length > MAX_VALUE_BYTES {
+            return Err(WriteError::ValueTooLong {
+                key,
+                bytes: length as u64,
+                limit: MAX_VALUE_BYTES as u64,
+            });
+        }
+        self.write(value.unwrap_or_default())?;
+        self.place(length as u32, value.is_none());
+        self.last_key = Some(key);
+        self.keys.push(key);
+        self.offsets.push(if value.is_some() { offset } else { offset | TOMBSTONE });
+        self.min_offset = self.min_offset.min(offset);
+        self.max_offset = self.max_offset.max(offset);
+        self.value_bytes += length as u64;
+        Ok(())
+    }
+
+    /// Entries pushed so far, tombstones included.
+    pub fn entries(&self) -> u64 {
+        self.keys.len()
+    }
+
+    /// Bytes of values pushed so far.
+    pub fn value_bytes(&self) -> u64 {
+        self.value_bytes
+    }
+
+    /// Writes columns, checksums and footer, and gives the output back, flushed but not synced. Costs one pass over
+    /// the columns.
+    ///
+    /// # Errors
+    /// [`WriteError::Io`] when the output refuses bytes, [`WriteError::Failed`] when it did before.
+    pub fn finish(mut self) -> Result<(W, Summary), WriteError> {
+        let entries = self.keys.len();
+        let has_lines = matches!(self.widths, Widths::Lines(_));
+        let layout = Layout::of(entries, self.value_bytes, has_lines);
+        let keys = std::mem::take(&mut self.keys);
+        let offsets = std::mem::take(&mut self.offsets);
+        let mut key_hasher = crc32fast::Hasher::new();
+        self.pad()?;
+        for chunk in keys.chunks() {
+            key_hasher.update(chunk.as_bytes());
+            self.write(chunk.as_bytes())?;
+        }
+        self.pad()?;
+        for chunk in offsets.chunks() {
+            self.write(chunk.as_bytes())?;
+        }
+        self.pad()?;
+        let widths = std::mem::replace(&mut self.widths, Widths::Fixed(None));
+        let fixed_width = match widths {
+            Widths::Fixed(width) => u64::from(width.unwrap_or(0)),
+            Widths::Lines(lines) => {
+                for chunk in lines.chunks() {
+                    self.write(chunk.as_bytes())?;
+                }
+                NO_FIXED_WIDTH
+            }
+        };
+
+        let mut footer = Footer::new_empty(&self.info);
+        footer.entries = entries.into();
+        footer.tombstones = self.tombstones.into();
+        footer.value_bytes = self.value_bytes.into();
+        footer.fixed_width = fixed_width.into();
+        footer.min_key = keys.first().unwrap_or(0).into();
+        footer.max_key = keys.last().unwrap_or(0).into();
+        footer.min_offset = if entries == 0 { 0 } else { self.min_offset }.into();
+        footer.max_offset = self.max_offset.into();
+        footer.key_checksum = key_hasher.finalize().into();
+        self.write_end(&layout, footer)
+    }
+
+    /// The block checksums and the footer, which no block checksum covers.
+    fn write_end(mut self, layout: &Layout, mut footer: Footer) -> Result<(W, Summary), WriteError> {
+        if self.failed {
+            return Err(WriteError::Failed);
+        }
+        footer.file_bytes = layout.file_bytes.into();
+        footer.values_at = layout.values_at.into();
+        footer.keys_at = layout.keys_at.into();
+        footer.offsets_at = layout.offsets_at.into();
+        footer.locators_at = layout.locators_at.into();
+        footer.locator_lines = layout.locator_lines.into();
+        footer.table_at = layout.table_at.into();
+        footer.blocks = layout.blocks.into();
+
+        self.out.end_blocks()?;
+        let table = self.out.take_checksums();
+        footer.table_checksum = crc32fast::hash(table.as_bytes()).into();
+        footer.seal();
+        let mut end = table.as_bytes().to_vec();
+        end.resize((layout.footer_at - layout.table_at) as usize, 0);
+        end.extend_from_slice(footer.as_bytes());
+        debug_assert_eq!(end.len() as u64, layout.file_bytes - layout.table_at);
+        debug_assert!(end.len() >= FOOTER_BYTES);
+        let out = self.out.finish(&end)?;
+
+        let range = |min: u64, max: u64| (footer.entries.get() > 0).then_some((min, max));
+        let summary = Summary {
+            info: self.info,
+            entries: footer.entries.get(),
+            tombstones: self.tombstones,
+            value_bytes: self.value_bytes,
+            file_bytes: layout.file_bytes,
+            keys: range(footer.min_key.get(), footer.max_key.get()),
+            offsets: range(footer.min_offset.get(), footer.max_offset.get()),
+            key_checksum: footer.key_checksum.get(),
+        };
+        Ok((out, summary))
+    }
+
+    /// Records the length of the next value; the entry is not counted yet.
+    fn place(&mut self, length: u32, tombstone: bool) {
+        self.tombstones += u64::from(tombstone);
+        let index = self.keys.len();
+        match &mut self.widths {
+            Widths::Fixed(None) if !tombstone => self.widths = Widths::Fixed(Some(length)),
+            Widths::Fixed(Some(width)) if !tombstone && *width == length => {}
+            Widths::Fixed(width) => {
+                let width = width.unwrap_or(0);
+                let mut lines = Column::default();
+                for entry in 0..index {
+                    add_end(&mut lines, entry, entry * u64::from(width), width);
+                }
+                add_end(&mut lines, index, self.value_bytes, length);
+                self.widths = Widths::Lines(lines);
+            }
+            Widths::Lines(lines) => add_end(lines, index, self.value_bytes, length),
+        }
+    }
+
+    fn pad(&mut self) -> Result<(), WriteError> {
+        let position = self.out.position();
+        let gap = (align(position) - position) as usize;
+        self.write(&[0; 64][..gap])
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        if self.failed {
+            return Err(WriteError::Failed);
+        }
+        let written = self.out.write(bytes);
+        self.failed = written.is_err();
+        written
+    }
+}
+
+/// Adds to `lines` the value of entry `index`, which starts at `start` (counted from the start of the values).
+fn add_end(lines: &mut Column<Line>, index: u64, start: u64, length: u32) {
+    let slot = (index % ENTRIES_PER_LINE as u64) as usize;
+    if slot == 0 {
+        lines.push(Line::new(start));
+    }
+    if let Some(line) = lines.last_mut() {
+        line.extend(slot, length);
+    }
+}
