@@ -87,7 +87,9 @@ pub enum Error {
     },
 
     /// A frame larger than the log takes. Nothing was written.
-    #[error("a frame of {bytes} bytes and {count} offsets is over the limit of {max_bytes} bytes and {max_count} offsets")]
+    #[error(
+        "a frame of {bytes} bytes and {count} offsets is over the limit of {max_bytes} bytes and {max_count} offsets"
+    )]
     TooLarge {
         /// Bytes of the payload.
         bytes: u64,

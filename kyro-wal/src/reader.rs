@@ -1,5 +1,12 @@
 //! Following a log while it is written.
-#![allow(missing_docs, clippy::missing_errors_doc, clippy::unused_self, clippy::needless_pass_by_value, unused_variables, reason = "signatures first; the bodies follow")]
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::unused_self,
+    clippy::needless_pass_by_value,
+    unused_variables,
+    reason = "signatures first; the bodies follow"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,5 +22,7 @@ impl Reader {
     pub fn open(storage: Arc<dyn Storage>, dir: &Path, uuid: [u8; 16], from: u64) -> Result<Self, Error> {
         Err(Error::io("stub", dir, std::io::Error::other("not written yet")))
     }
-    pub fn next_frame(&mut self, before: u64) -> Result<Option<Frame<'_>>, Error> { Ok(None) }
+    pub fn next_frame(&mut self, before: u64) -> Result<Option<Frame<'_>>, Error> {
+        Ok(None)
+    }
 }

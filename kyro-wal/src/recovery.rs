@@ -1,5 +1,12 @@
 //! From what a disk holds to a log.
-#![allow(missing_docs, clippy::missing_errors_doc, clippy::unused_self, clippy::needless_pass_by_value, unused_variables, reason = "signatures first; the bodies follow")]
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::unused_self,
+    clippy::needless_pass_by_value,
+    unused_variables,
+    reason = "signatures first; the bodies follow"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +21,13 @@ pub struct Recovery {}
 /// One frame of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Frame<'a> { pub first_offset: u64, pub count: u32, pub payload: &'a [u8], pub segment: u64, pub at: u64 }
+pub struct Frame<'a> {
+    pub first_offset: u64,
+    pub count: u32,
+    pub payload: &'a [u8],
+    pub segment: u64,
+    pub at: u64,
+}
 
 /// How the log ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,13 +42,24 @@ pub enum Tail {
 }
 
 impl Recovery {
-    pub fn open(storage: Arc<dyn Storage>, dir: &Path, expected: Expected, options: Options) -> Result<Self, Error> {
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        expected: Expected,
+        options: Options,
+    ) -> Result<Self, Error> {
         Err(Error::io("stub", dir, std::io::Error::other("not written yet")))
     }
-    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Error> { Ok(None) }
-    pub fn metadata(&self) -> &[u8] { &[] }
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Error> {
+        Ok(None)
+    }
+    pub fn metadata(&self) -> &[u8] {
+        &[]
+    }
     /// Bytes read so far and bytes to read in all, for progress.
-    pub fn progress(&self) -> (u64, u64) { (0, 0) }
+    pub fn progress(&self) -> (u64, u64) {
+        (0, 0)
+    }
     pub fn finish(self, epoch: u64) -> Result<(Wal, Tail), Error> {
         Err(Error::io("stub", Path::new(""), std::io::Error::other("not written yet")))
     }

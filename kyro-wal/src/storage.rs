@@ -24,6 +24,8 @@ use std::path::Path;
 
 pub use publish::write_atomically;
 pub use real::RealStorage;
+#[cfg(feature = "sim")]
+pub use sim::SimDisk;
 
 /// A file system, or something that behaves like one.
 ///
