@@ -34,6 +34,18 @@ pub enum WriteError {
         /// [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES).
         limit: u64,
     },
+    /// The values together are longer than a run can hold. Finish this run and go on in another.
+    #[error(
+        "the value of key {key} has {bytes} bytes, more than the {room} that this run still has room for"
+    )]
+    RunFull {
+        /// The entry's key.
+        key: u64,
+        /// Length of the value.
+        bytes: u64,
+        /// Bytes left of [`MAX_RUN_VALUE_BYTES`](crate::MAX_RUN_VALUE_BYTES).
+        room: u64,
+    },
     /// The output refused bytes. The writer accepts nothing more.
     #[error("writing to the output at byte {position} failed; discard the file and write the run again")]
     Io {

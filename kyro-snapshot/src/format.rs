@@ -8,7 +8,7 @@
 //! | values | value bytes | the values of all entries, in key order, without gaps |
 //! | keys | 8 × entries | strictly increasing |
 //! | offsets | 8 × entries | the offset of each entry; the top bit says tombstone |
-//! | locators | 64 × ⌈entries / 14⌉, or none | where each value ends; see [`crate::locator`]. None when every entry has a value and all have one width |
+//! | locators | 64 × ⌈entries / 14⌉, or none | where each value ends and which entries have none; see [`crate::locator`]. None when every entry has a value and all have one width |
 //! | block checksums | 4 × blocks | one CRC-32 for every 16 KiB of everything before this section |
 //! | footer | 256 | see [`Footer`]; the last bytes of the file |
 //!
@@ -19,7 +19,7 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::OpenError;
-use crate::locator::{ENTRIES_PER_LINE, LINE_BYTES};
+use crate::locator::{BASE_BITS, ENTRIES_PER_LINE, LINE_BYTES};
 
 /// The version of the file format that this crate writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -31,6 +31,9 @@ pub const BLOCK_BYTES: usize = 16 * 1024;
 ///
 /// It bounds the fourteen 32-bit relative ends of a locator line, so that they can never overflow.
 pub const MAX_VALUE_BYTES: usize = 1 << 28;
+
+/// The most bytes that the values of one run can have together: 1 PiB.
+pub const MAX_RUN_VALUE_BYTES: u64 = (1 << BASE_BITS) - 1;
 
 /// The largest offset an entry can carry; the bit above it marks a tombstone.
 pub const MAX_OFFSET: u64 = (1 << 63) - 1;
@@ -257,6 +260,8 @@ impl Footer {
             same("value bytes", entries.saturating_mul(width), self.value_bytes)?;
             same("tombstones", 0, self.tombstones)?;
         }
+        let value_bytes = self.value_bytes.get();
+        range("value bytes", self.value_bytes, value_bytes <= MAX_RUN_VALUE_BYTES, MAX_RUN_VALUE_BYTES)?;
         let (min_key, max_key) = (self.min_key.get(), self.max_key.get());
         let key_room = max_key.checked_sub(min_key).is_some_and(|span| entries == 0 || span >= entries - 1);
         range("largest key", self.max_key, key_room, min_key.saturating_add(entries.saturating_sub(1)))?;
@@ -265,7 +270,7 @@ impl Footer {
         range("largest offset", self.max_offset, max_offset <= MAX_OFFSET, MAX_OFFSET)?;
 
         // Every number below is at most a small multiple of the file's length: nothing can overflow.
-        let layout = Layout::of(entries, self.value_bytes.get(), width == NO_FIXED_WIDTH);
+        let layout = Layout::of(entries, value_bytes, width == NO_FIXED_WIDTH);
         same("position of values", layout.values_at, self.values_at)?;
         same("position of keys", layout.keys_at, self.keys_at)?;
         same("position of offsets", layout.offsets_at, self.offsets_at)?;

@@ -37,7 +37,7 @@ mod verify;
 mod writer;
 
 pub use error::{Corrupt, OpenError, WriteError};
-pub use format::{BLOCK_BYTES, FORMAT_VERSION, MAX_OFFSET, MAX_VALUE_BYTES, RunInfo};
+pub use format::{BLOCK_BYTES, FORMAT_VERSION, MAX_OFFSET, MAX_RUN_VALUE_BYTES, MAX_VALUE_BYTES, RunInfo};
 pub use iter::{Iter, Record};
 pub use mapping::Mapping;
 pub use run::{Entry, Run};

@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 use crate::error::{Corrupt, OpenError};
 use crate::first_touch::FirstTouch;
 use crate::format::{
-    BLOCK_BYTES, Footer, Header, Layout, MAX_OFFSET, NO_FIXED_WIDTH, RunInfo, TOMBSTONE, block_checksum,
+    BLOCK_BYTES, Footer, Header, Layout, MAX_OFFSET, NO_FIXED_WIDTH, RunInfo, block_checksum,
 };
 use crate::iter::Iter;
 use crate::locator::{ENTRIES_PER_LINE, LINE_BYTES, Line};
@@ -171,8 +171,25 @@ impl<B: AsRef<[u8]>> Run<B> {
         Ok((self.keys().get(index) == Some(&key)).then_some(index))
     }
 
-    /// The entry at `index`. Its offset, its locator and every byte of its value have been verified when it returns.
-    /// At most three cache lines are read beside the value.
+    /// Where in the file the value of entry `index` is (see [`slice`](Self::slice)); `None` for a tombstone. Its locator
+    /// and every byte of it have been verified when this returns. Reads one cache line beside the value, or none when
+    /// all values have one width.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when a block that the answer depends on is damaged.
+    ///
+    /// # Panics
+    /// When `index` is not below [`len`](Self::len).
+    #[inline]
+    pub fn value(&self, index: usize) -> Result<Option<Range<usize>>, Corrupt> {
+        let value = self.locate(index)?;
+        if let Some(value) = &value {
+            self.touch(value.clone())?;
+        }
+        Ok(value)
+    }
+
+    /// The entry at `index`: its value as by [`value`](Self::value), and its offset, which costs one cache line more.
     ///
     /// # Errors
     /// [`Corrupt`] when a block that the answer depends on is damaged.
@@ -184,12 +201,7 @@ impl<B: AsRef<[u8]>> Run<B> {
         let word = self.raw_offsets()[index];
         let at = self.offsets_at + 8 * index;
         self.touch(at..at + 8)?;
-        if word & TOMBSTONE != 0 {
-            return Ok(Entry { offset: word & MAX_OFFSET, value: None });
-        }
-        let value = self.locate(index)?;
-        self.touch(value.clone())?;
-        Ok(Entry { offset: word, value: Some(value) })
+        Ok(Entry { offset: word & MAX_OFFSET, value: self.value(index)? })
     }
 
     /// The bytes of the file in `range`, which an [`Entry`] named.
@@ -268,20 +280,26 @@ impl<B: AsRef<[u8]>> Run<B> {
         self.bytes
     }
 
-    /// Where the value of entry `index` is in the file; its locator has been verified, the value not yet.
+    /// Where the value of entry `index` is in the file, if it has one; the locator has been verified, the value not yet.
     #[inline]
-    pub(crate) fn locate(&self, index: usize) -> Result<Range<usize>, Corrupt> {
+    pub(crate) fn locate(&self, index: usize) -> Result<Option<Range<usize>>, Corrupt> {
+        assert!(index < self.entries, "entry {index} of {}", self.entries);
         if let Some(width) = self.fixed_width {
             let start = self.values_at + index * width as usize;
-            return Ok(start..start + width as usize);
+            return Ok(Some(start..start + width as usize));
         }
         let at = self.locators_at + index / ENTRIES_PER_LINE * LINE_BYTES;
         self.touch(at..at + LINE_BYTES)?;
-        let value = Line::ref_from_bytes(&self.bytes.as_ref()[at..at + LINE_BYTES])
-            .ok()
-            .and_then(|line| line.value(index % ENTRIES_PER_LINE, self.value_bytes));
-        match value {
-            Some(value) => Ok(self.values_at + value.start as usize..self.values_at + value.end as usize),
+        let line =
+            Line::ref_from_bytes(&self.bytes.as_ref()[at..at + LINE_BYTES]).unwrap_or_else(|_| moved());
+        let slot = index % ENTRIES_PER_LINE;
+        if line.is_tombstone(slot) {
+            return Ok(None);
+        }
+        match line.value(slot, self.value_bytes) {
+            Some(value) => {
+                Ok(Some(self.values_at + value.start as usize..self.values_at + value.end as usize))
+            }
             None => Err(Corrupt::Contradiction {
                 position: at as u64,
                 entry: index as u64,

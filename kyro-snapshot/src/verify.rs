@@ -107,28 +107,29 @@ impl<B: AsRef<[u8]>> Run<B> {
         Err(Corrupt::Contradiction { position: self.offsets_at as u64, entry: 0, what: "the offset" })
     }
 
-    /// Values must follow each other without gaps, and tombstones must have none.
+    /// Values must follow each other without gaps, and the locators must call the same entries tombstones as the offsets.
     fn verify_locators(&self) -> Result<(), Corrupt> {
+        let contradiction = |position: usize, entry: usize, what| Corrupt::Contradiction {
+            position: position as u64,
+            entry: entry as u64,
+            what,
+        };
         let mut next = self.values_at;
         for (index, word) in self.raw_offsets().iter().enumerate() {
             let value = self.locate(index)?;
-            if value.start != next || (word & TOMBSTONE != 0 && !value.is_empty()) {
-                return Err(Corrupt::Contradiction {
-                    position: value.start as u64,
-                    entry: index as u64,
-                    what: "the value locator",
-                });
+            if value.is_none() != (word & TOMBSTONE != 0) {
+                return Err(contradiction(self.offsets_at + 8 * index, index, "the tombstone"));
+            }
+            let Some(value) = value else { continue };
+            if value.start != next {
+                return Err(contradiction(value.start, index, "the value locator"));
             }
             next = value.end;
         }
         if next as u64 == self.layout.values_at + self.value_bytes {
             return Ok(());
         }
-        Err(Corrupt::Contradiction {
-            position: next as u64,
-            entry: self.entries as u64,
-            what: "the end of the values",
-        })
+        Err(contradiction(next, self.entries, "the end of the values"))
     }
 
     /// The gaps between sections are zero.

@@ -6,8 +6,8 @@ use zerocopy::IntoBytes;
 
 use crate::error::WriteError;
 use crate::format::{
-    FOOTER_BYTES, Footer, Header, Layout, MAX_OFFSET, MAX_VALUE_BYTES, NO_FIXED_WIDTH, RunInfo, TOMBSTONE,
-    align,
+    FOOTER_BYTES, Footer, Header, Layout, MAX_OFFSET, MAX_RUN_VALUE_BYTES, MAX_VALUE_BYTES, NO_FIXED_WIDTH,
+    RunInfo, TOMBSTONE, align,
 };
 use crate::locator::{ENTRIES_PER_LINE, Line};
 
@@ -97,8 +97,9 @@ impl<W: io::Write> Writer<W> {
     /// Adds the next entry: a value, or with `None` a tombstone. Constant time beside copying the value.
     ///
     /// # Errors
-    /// [`WriteError::KeyOrder`], [`WriteError::OffsetTooLarge`] and [`WriteError::ValueTooLong`] leave the writer as it
-    /// was, and another entry may follow. [`WriteError::Io`] is final: [`WriteError::Failed`] answers everything after.
+    /// [`WriteError::KeyOrder`], [`WriteError::OffsetTooLarge`], [`WriteError::ValueTooLong`] and
+    /// [`WriteError::RunFull`] leave the writer as it was, and another entry may follow. [`WriteError::Io`] is final:
+    /// [`WriteError::Failed`] answers everything after.
     pub fn push(&mut self, key: u64, offset: u64, value: Option<&[u8]>) -> Result<(), WriteError> {
         if let Some(previous) = self.last_key
             && key <= previous
@@ -116,8 +117,12 @@ impl<W: io::Write> Writer<W> {
                 limit: MAX_VALUE_BYTES as u64,
             });
         }
+        let room = MAX_RUN_VALUE_BYTES - self.value_bytes;
+        if length as u64 > room {
+            return Err(WriteError::RunFull { key, bytes: length as u64, room });
+        }
         self.write(value.unwrap_or_default())?;
-        self.place(length as u32, value.is_none());
+        self.place(value.map(|value| value.len() as u32));
         self.last_key = Some(key);
         self.keys.push(key);
         self.offsets.push(if value.is_some() { offset } else { offset | TOMBSTONE });
@@ -222,18 +227,18 @@ impl<W: io::Write> Writer<W> {
         Ok((out, summary))
     }
 
-    /// Records the length of the next value; the entry is not counted yet.
-    fn place(&mut self, length: u32, tombstone: bool) {
-        self.tombstones += u64::from(tombstone);
+    /// Records the length of the next value, or that it has none; the entry is not counted yet.
+    fn place(&mut self, length: Option<u32>) {
+        self.tombstones += u64::from(length.is_none());
         let index = self.keys.len();
         match &mut self.widths {
-            Widths::Fixed(None) if !tombstone => self.widths = Widths::Fixed(Some(length)),
-            Widths::Fixed(Some(width)) if !tombstone && *width == length => {}
+            Widths::Fixed(None) if length.is_some() => self.widths = Widths::Fixed(length),
+            Widths::Fixed(width) if length.is_some() && *width == length => {}
             Widths::Fixed(width) => {
                 let width = width.unwrap_or(0);
                 let mut lines = Column::default();
                 for entry in 0..index {
-                    add_end(&mut lines, entry, entry * u64::from(width), width);
+                    add_end(&mut lines, entry, entry * u64::from(width), Some(width));
                 }
                 add_end(&mut lines, index, self.value_bytes, length);
                 self.widths = Widths::Lines(lines);
@@ -259,12 +264,30 @@ impl<W: io::Write> Writer<W> {
 }
 
 /// Adds to `lines` the value of entry `index`, which starts at `start` (counted from the start of the values).
-fn add_end(lines: &mut Column<Line>, index: u64, start: u64, length: u32) {
+fn add_end(lines: &mut Column<Line>, index: u64, start: u64, length: Option<u32>) {
     let slot = (index % ENTRIES_PER_LINE as u64) as usize;
     if slot == 0 {
         lines.push(Line::new(start));
     }
     if let Some(line) = lines.last_mut() {
         line.extend(slot, length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A petabyte is not at hand; the count of bytes is.
+    #[test]
+    fn a_full_run_refuses_values_and_takes_tombstones() {
+        let mut writer = Writer::new(Vec::new(), RunInfo::default()).unwrap();
+        writer.push(1, 1, Some(b"four")).unwrap();
+        writer.value_bytes = MAX_RUN_VALUE_BYTES - 3;
+        let error = writer.push(2, 2, Some(b"four")).unwrap_err();
+        assert!(matches!(error, WriteError::RunFull { key: 2, bytes: 4, room: 3 }));
+        writer.push(2, 2, Some(b"end")).unwrap();
+        writer.push(3, 3, None).unwrap();
+        assert!(matches!(writer.push(4, 4, Some(b"x")), Err(WriteError::RunFull { room: 0, .. })));
     }
 }

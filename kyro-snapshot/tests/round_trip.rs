@@ -1,4 +1,5 @@
 //! What is written is what is read, against a plain vector.
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use kyro_snapshot::{MAX_OFFSET, Mapping, Run, RunInfo, Summary, Writer};
 use proptest::collection::{btree_map, vec};
@@ -37,6 +38,7 @@ fn check(rows: &Rows, file: Vec<u8>) {
         let entry = run.entry(index).unwrap();
         assert_eq!(run.key(index), Ok(*key));
         assert_eq!(entry.offset, *offset);
+        assert_eq!(run.value(index).unwrap(), entry.value);
         assert_eq!(entry.value.map(|range| run.slice(range)), value.as_deref());
         assert_eq!(run.find(*key), Ok(Some(index)));
         for near in [key.wrapping_sub(1), key.wrapping_add(1)] {
