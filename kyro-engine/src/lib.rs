@@ -1,1 +1,79 @@
-//! kyro-engine
+//! A durable, append-only key-value engine, u64 key to bytes, whose read path is a learned index.
+//!
+//! ```
+//! use kyro_engine::{Engine, Options};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! let engine = Engine::open(dir.path(), Options::default())?;
+//! let offset = engine.put(42, "forty-two")?;          // on stable storage when it returns
+//! assert_eq!(engine.get(42)?.as_deref(), Some(&b"forty-two"[..]));
+//! assert_eq!(engine.offset(42)?, Some(offset));
+//! engine.flush()?;                                     // into a run with its index
+//! engine.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What holds, whatever happens:
+//!
+//! 1. A write acknowledged in [`Durability::Always`] survives a kill and a power loss; one that was not is there whole
+//!    or not at all.
+//! 2. A torn end of the log is cut and reported. Damage anywhere else refuses to open, names file and byte, and
+//!    changes nothing.
+//! 3. After any failed sync or write of the log the engine is read-only and says so.
+//! 4. A flipped bit in any file is noticed before wrong bytes are returned.
+//! 5. One process writes.
+//! 6. An index is published only after every key was looked up through it. A damaged index costs time, never an answer.
+//!
+//! A PUT travels [`Engine::write`] → queue → committer → log → delta. A GET travels [`Engine::get`] → view → delta →
+//! runs: index, window, entry.
+
+mod batch;
+mod commit;
+mod committer;
+mod counters;
+mod delta;
+mod engine;
+mod error;
+mod indexed_run;
+mod maintenance;
+mod manifest;
+mod merge;
+mod open;
+mod options;
+mod queue;
+mod replay;
+mod run_files;
+mod shared;
+mod stats;
+mod view;
+mod visible;
+
+pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
+pub use commit::{Commit, Committed};
+pub use engine::Engine;
+pub use error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError};
+pub use maintenance::{CompactReport, FlushReport, IndexReport, WarmReport};
+pub use manifest::MANIFEST_FORMAT;
+pub use options::{Durability, OnProgress, Options, Progress};
+pub use replay::{Event, EventOp, Replay};
+pub use stats::{RecoveryStats, RunStats, Stats, WalStats};
+pub use visible::VisibleAfter;
+
+/// The storage interface and its implementations, re-exported: what [`Engine::open_on`] takes.
+pub use kyro_wal::storage;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
+
+/// The instruction set that key searches use on this machine: `scalar`, `avx2`, `avx512` or `neon`.
+pub fn simd_level() -> &'static str {
+    match kyro_simd::Searcher::new().level() {
+        kyro_simd::Level::Avx512 => "avx512",
+        kyro_simd::Level::Avx2 => "avx2",
+        kyro_simd::Level::Neon => "neon",
+        _ => "scalar",
+    }
+}

@@ -1,0 +1,232 @@
+//! A batch of operations, and its bytes in a log frame.
+//!
+//! A batch is one frame's payload: it is durable and visible whole or not at all. Payload format 1, little-endian:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 1 | payload format, 1 |
+//! | … | operations, one after the other |
+//!
+//! | operation | bytes |
+//! |---|---|
+//! | put | kind 1 (1) · key (8) · length (4) · value |
+//! | delete | kind 2 (1) · key (8) |
+//! | append | kind 3 (1) · length (4) · payload |
+//!
+//! The bytes are laid down when the batch is built, on the caller's thread; the committer copies them once, and
+//! the values in memory are slices of them.
+
+use bytes::{Buf, BufMut, Bytes};
+
+/// The version of the payload format written by this build.
+pub(crate) const PAYLOAD_FORMAT: u8 = 1;
+
+const PUT: u8 = 1;
+const DELETE: u8 = 2;
+const APPEND: u8 = 3;
+
+/// Operations in one batch, at most: a batch must fit the block of offsets that a log segment reserves.
+pub const MAX_BATCH_OPERATIONS: usize = 1 << 20;
+
+/// Bytes of payload in one batch, at most.
+pub const MAX_BATCH_BYTES: usize = 64 << 20;
+
+/// Operations that are committed together: all of them or none, with contiguous offsets, in the order given.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    payload: Vec<u8>,
+    operations: usize,
+    largest_value: usize,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty batch with room for `bytes` of keys and values.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { payload: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
+    /// Sets `key` to `value`.
+    pub fn put(&mut self, key: u64, value: impl AsRef<[u8]>) -> &mut Self {
+        let value = value.as_ref();
+        self.start(PUT);
+        self.payload.put_u64_le(key);
+        self.blob(value)
+    }
+
+    /// Removes `key`. Deleting an absent key is an operation like any other: it takes an offset.
+    pub fn delete(&mut self, key: u64) -> &mut Self {
+        self.start(DELETE);
+        self.payload.put_u64_le(key);
+        self
+    }
+
+    /// Adds an event without a key. It is found again by its offset, with [`Engine::replay`](crate::Engine::replay).
+    pub fn append(&mut self, payload: impl AsRef<[u8]>) -> &mut Self {
+        self.start(APPEND);
+        self.blob(payload.as_ref())
+    }
+
+    /// Operations in the batch.
+    pub fn len(&self) -> usize {
+        self.operations
+    }
+
+    /// Whether the batch holds no operation.
+    pub fn is_empty(&self) -> bool {
+        self.operations == 0
+    }
+
+    /// Bytes the batch takes in the log, without the frame's header.
+    pub fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    pub(crate) fn largest_value(&self) -> usize {
+        self.largest_value
+    }
+
+    pub(crate) fn into_payload(self) -> Bytes {
+        Bytes::from(self.payload)
+    }
+
+    fn start(&mut self, kind: u8) {
+        if self.payload.is_empty() {
+            self.payload.put_u8(PAYLOAD_FORMAT);
+        }
+        self.payload.put_u8(kind);
+        self.operations += 1;
+    }
+
+    fn blob(&mut self, bytes: &[u8]) -> &mut Self {
+        // A longer one is refused by `Engine::write` (largest_value), so the truncated length is never written.
+        self.payload.put_u32_le(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.payload.put_slice(bytes);
+        self.largest_value = self.largest_value.max(bytes.len());
+        self
+    }
+}
+
+/// One operation, as read back from a payload. Values are slices of the payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Put { key: u64, value: Bytes },
+    Delete { key: u64 },
+    Append { payload: Bytes },
+}
+
+/// Why a payload could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PayloadError {
+    #[error("the frame's payload has format {found}, this build reads {PAYLOAD_FORMAT}")]
+    NewerFormat { found: u8 },
+    #[error("the frame's payload is malformed at its byte {at}: {reason}")]
+    Malformed { at: usize, reason: &'static str },
+}
+
+/// Reads the operations of one frame's payload, in order.
+#[derive(Debug)]
+pub(crate) struct Operations {
+    rest: Bytes,
+    total: usize,
+}
+
+impl Operations {
+    pub(crate) fn new(payload: Bytes) -> Result<Self, PayloadError> {
+        let mut rest = payload;
+        let total = rest.len();
+        match rest.try_get_u8() {
+            Ok(PAYLOAD_FORMAT) => Ok(Self { rest, total }),
+            Ok(found) if found > PAYLOAD_FORMAT => Err(PayloadError::NewerFormat { found }),
+            Ok(_) => Err(PayloadError::Malformed { at: 0, reason: "unknown format" }),
+            Err(_) => Err(PayloadError::Malformed { at: 0, reason: "empty" }),
+        }
+    }
+
+    fn read(&mut self) -> Result<Operation, PayloadError> {
+        let at = self.total - self.rest.len();
+        let short = PayloadError::Malformed { at, reason: "cut short" };
+        let kind = self.rest.try_get_u8().map_err(|_| short)?;
+        match kind {
+            PUT => {
+                let key = self.rest.try_get_u64_le().map_err(|_| short)?;
+                let value = self.blob().ok_or(short)?;
+                Ok(Operation::Put { key, value })
+            }
+            DELETE => {
+                let key = self.rest.try_get_u64_le().map_err(|_| short)?;
+                Ok(Operation::Delete { key })
+            }
+            APPEND => Ok(Operation::Append { payload: self.blob().ok_or(short)? }),
+            _ => Err(PayloadError::Malformed { at, reason: "unknown kind of operation" }),
+        }
+    }
+
+    fn blob(&mut self) -> Option<Bytes> {
+        let len = self.rest.try_get_u32_le().ok()? as usize;
+        (len <= self.rest.len()).then(|| self.rest.split_to(len))
+    }
+}
+
+impl Iterator for Operations {
+    type Item = Result<Operation, PayloadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let operation = self.read();
+        if operation.is_err() {
+            self.rest.clear();
+        }
+        Some(operation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_is_read_back() {
+        let mut batch = Batch::new();
+        batch.put(u64::MAX, b"value").delete(7).append(b"").put(0, b"");
+        assert_eq!((batch.len(), batch.largest_value()), (4, 5));
+        let read: Result<Vec<_>, _> = Operations::new(batch.into_payload()).unwrap().collect();
+        let bytes = Bytes::from_static;
+        assert_eq!(
+            read.unwrap(),
+            [
+                Operation::Put { key: u64::MAX, value: bytes(b"value") },
+                Operation::Delete { key: 7 },
+                Operation::Append { payload: bytes(b"") },
+                Operation::Put { key: 0, value: bytes(b"") },
+            ]
+        );
+    }
+
+    #[test]
+    fn every_cut_and_every_unknown_kind_is_an_error() {
+        let mut batch = Batch::new();
+        batch.put(1, b"abc").append(b"de");
+        let whole = batch.into_payload();
+        for len in 0..whole.len() {
+            let read: Result<Vec<_>, PayloadError> =
+                Operations::new(whole.slice(..len)).and_then(Iterator::collect);
+            let boundary = len == 1 || len == 1 + 1 + 8 + 4 + 3;
+            assert_eq!(read.is_ok(), boundary, "cut at {len}: {read:?}");
+        }
+        for kind in (0..=255u8).filter(|kind| !(1..=3).contains(kind)) {
+            let payload = Bytes::copy_from_slice(&[PAYLOAD_FORMAT, kind, 0, 0, 0, 0, 0, 0, 0, 0]);
+            assert!(Operations::new(payload).unwrap().any(|operation| operation.is_err()));
+        }
+        assert_eq!(
+            Operations::new(Bytes::from_static(&[2, 1])).unwrap_err(),
+            PayloadError::NewerFormat { found: 2 }
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! A commit's result: filled in once by the committer, waited for or awaited by the writer.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::error::WriteError;
+
+/// The offsets a batch was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// Offset of the batch's first operation.
+    pub first_offset: u64,
+    /// Offset of its last operation.
+    pub last_offset: u64,
+}
+
+/// A batch on its way into the log.
+///
+/// Block on it with [`Commit::wait`], or `.await` it under any executor. Dropping it does not take the batch back.
+#[must_use = "the batch is durable only when its commit has answered"]
+pub struct Commit {
+    slot: Arc<Slot>,
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commit").field("done", &self.slot.lock().result.is_some()).finish()
+    }
+}
+
+impl Commit {
+    /// Waits until the batch is as durable as the engine's mode promises, and visible.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; only [`WriteError::CommitUnknown`] leaves the outcome open.
+    pub fn wait(self) -> Result<Committed, WriteError> {
+        let mut state = self.slot.lock();
+        loop {
+            if let Some(result) = state.result.take() {
+                return result;
+            }
+            state = self.slot.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Future for Commit {
+    type Output = Result<Committed, WriteError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.slot.lock();
+        if let Some(result) = state.result.take() {
+            return Poll::Ready(result);
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[derive(Default)]
+struct State {
+    result: Option<Result<Committed, WriteError>>,
+    waker: Option<Waker>,
+}
+
+#[derive(Default)]
+struct Slot {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The committer's end of a [`Commit`]. Dropped unfilled (the committer died), it answers that the outcome is unknown.
+pub(crate) struct Promise {
+    slot: Option<Arc<Slot>>,
+}
+
+impl fmt::Debug for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Promise")
+    }
+}
+
+/// A commit and its promise.
+pub(crate) fn pair() -> (Promise, Commit) {
+    let slot = Arc::new(Slot::default());
+    (Promise { slot: Some(Arc::clone(&slot)) }, Commit { slot })
+}
+
+impl Promise {
+    pub(crate) fn fill(mut self, result: Result<Committed, WriteError>) {
+        self.complete(result);
+    }
+
+    fn complete(&mut self, result: Result<Committed, WriteError>) {
+        let Some(slot) = self.slot.take() else { return };
+        let mut state = slot.lock();
+        state.result = Some(result);
+        let waker = state.waker.take();
+        drop(state);
+        slot.filled.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.complete(Err(WriteError::CommitUnknown { reason: "the committer stopped".into() }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filled_promise_answers_a_waiter_on_another_thread() {
+        let (promise, commit) = pair();
+        let waiter = std::thread::spawn(move || commit.wait());
+        promise.fill(Ok(Committed { first_offset: 3, last_offset: 4 }));
+        assert_eq!(waiter.join().unwrap().unwrap(), Committed { first_offset: 3, last_offset: 4 });
+    }
+
+    #[test]
+    fn a_dropped_promise_leaves_the_outcome_unknown() {
+        let (promise, commit) = pair();
+        drop(promise);
+        assert!(matches!(commit.wait(), Err(WriteError::CommitUnknown { .. })));
+    }
+
+    #[test]
+    fn awaiting_is_woken() {
+        struct Flag(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let flag = Arc::new(Flag(std::sync::atomic::AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&flag));
+        let (promise, mut commit) = pair();
+        assert!(Pin::new(&mut commit).poll(&mut Context::from_waker(&waker)).is_pending());
+        promise.fill(Err(WriteError::EmptyBatch));
+        assert!(flag.0.load(std::sync::atomic::Ordering::SeqCst));
+        assert!(Pin::new(&mut commit).poll(&mut Context::from_waker(&waker)).is_ready());
+    }
+}

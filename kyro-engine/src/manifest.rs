@@ -1,0 +1,285 @@
+//! The manifest: the one mutable pointer of a data directory.
+//!
+//! `MANIFEST` is JSON, one object: `{"kyrodb_manifest":1,"crc32":"xxxxxxxx","body":{…}}`. The checksum is the CRC-32
+//! (IEEE) of the exact bytes of `body` as they stand in the file. It is replaced whole: temporary file, sync, rename,
+//! sync of the directory. Whatever it does not name is not part of the database.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kyro_wal::storage::{Storage, write_atomically};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::error::OpenError;
+
+/// The version of the manifest's format written by this build, and the newest it reads.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// The manifest's file name.
+pub(crate) const FILE_NAME: &str = "MANIFEST";
+
+/// What the manifest says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    /// The database's UUID, in every file of it.
+    pub(crate) uuid: Uuid,
+    /// Counts the manifests written: the newest has the highest.
+    pub(crate) generation: u64,
+    /// Counts the openings for writing; stamped on what each of them writes.
+    pub(crate) epoch: u64,
+    /// The log.
+    pub(crate) wal: WalState,
+    /// Number the next run file gets.
+    pub(crate) next_run: u64,
+    /// The runs, newest first.
+    pub(crate) runs: Vec<RunEntry>,
+    /// Where a clean close left the log; cleared, durably, before the next write.
+    pub(crate) clean: Option<Clean>,
+}
+
+/// What must be there of the log, and from where it is replayed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WalState {
+    /// The oldest segment that must be there; none while the log has not been made.
+    pub(crate) first_segment: Option<u64>,
+    /// Operations below this offset are in the runs.
+    pub(crate) replay_from: u64,
+    /// The oldest event without a key: the log is its only home, so it is kept from there.
+    pub(crate) oldest_event: Option<u64>,
+}
+
+/// One run, as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunEntry {
+    /// Its number: `runs/{number:016x}.run`, its index `.idx`.
+    pub(crate) number: u64,
+    /// The run file's own UUID.
+    pub(crate) uuid: Uuid,
+    /// Entries in it, tombstones included.
+    pub(crate) entries: u64,
+    /// The file's size in bytes.
+    pub(crate) bytes: u64,
+}
+
+/// A clean close: the log's end, as [`kyro_wal::CleanMark`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Clean {
+    pub(crate) segment: u64,
+    pub(crate) end: u64,
+    pub(crate) next_offset: u64,
+    pub(crate) checksum: u32,
+}
+
+/// Sixteen random bytes, in JSON as 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Uuid(pub(crate) [u8; 16]);
+
+impl Serialize for Uuid {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{:032x}", u128::from_be_bytes(self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Uuid {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let plain = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = plain.then(|| u128::from_str_radix(&text, 16).ok()).flatten();
+        let number = number.ok_or_else(|| serde::de::Error::custom("a UUID is 32 hexadecimal digits"))?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+/// The file's outer object; the body is kept as it stands, for its checksum.
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    kyrodb_manifest: u32,
+    crc32: String,
+    #[serde(borrow)]
+    body: &'a RawValue,
+}
+
+/// Just enough to read the version of a manifest whose other fields may be unknown.
+#[derive(Deserialize)]
+struct Version {
+    kyrodb_manifest: u32,
+}
+
+/// Why bytes are not a manifest.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum DecodeError {
+    NewerFormat(u32),
+    Corrupt(String),
+}
+
+impl Manifest {
+    pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
+        let body = serde_json::value::to_raw_value(self)?;
+        let envelope =
+            Envelope { kyrodb_manifest: MANIFEST_FORMAT, crc32: checksum(body.get()), body: &body };
+        let mut bytes = serde_json::to_vec(&envelope)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let corrupt = |error: serde_json::Error| DecodeError::Corrupt(error.to_string());
+        let version: Version = serde_json::from_slice(bytes).map_err(corrupt)?;
+        match version.kyrodb_manifest {
+            MANIFEST_FORMAT => {}
+            newer if newer > MANIFEST_FORMAT => return Err(DecodeError::NewerFormat(newer)),
+            other => return Err(DecodeError::Corrupt(format!("there is no manifest format {other}"))),
+        }
+        let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(corrupt)?;
+        let found = checksum(envelope.body.get());
+        if found != envelope.crc32 {
+            let expected = envelope.crc32;
+            return Err(DecodeError::Corrupt(format!("its checksum is {found}, it says {expected}")));
+        }
+        serde_json::from_str(envelope.body.get()).map_err(corrupt)
+    }
+}
+
+fn checksum(body: &str) -> String {
+    format!("{:08x}", crc32fast::hash(body.as_bytes()))
+}
+
+/// The manifest in force and the only way to replace it.
+#[derive(Debug)]
+pub(crate) struct ManifestFile {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    current: Mutex<Manifest>,
+}
+
+/// Largest manifest that is read: a thousand times what a few runs need.
+const MAX_BYTES: u64 = 16 << 20;
+
+impl ManifestFile {
+    /// Writes the first manifest of a new database.
+    pub(crate) fn create(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        manifest: Manifest,
+    ) -> Result<Self, (PathBuf, io::Error)> {
+        let file = Self::hold(storage, dir, manifest);
+        let first = file.lock().clone();
+        file.write(&first).map_err(|error| (file.path.clone(), error))?;
+        Ok(file)
+    }
+
+    /// Reads the manifest of a directory; `None` where there is none.
+    pub(crate) fn read(storage: &dyn Storage, dir: &Path) -> Result<Option<Manifest>, OpenError> {
+        let path = dir.join(FILE_NAME);
+        let io_error = |source| OpenError::Io { doing: "read", path: path.clone(), source };
+        let file = match storage.open_read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error(error)),
+        };
+        let corrupt = |reason| OpenError::Corrupt { file: path.clone(), offset: 0, reason };
+        let len = file.len().map_err(io_error)?;
+        if len > MAX_BYTES {
+            return Err(corrupt(format!("it is {len} bytes long, a manifest is at most {MAX_BYTES}")));
+        }
+        let mut bytes = vec![0; len as usize];
+        let read = file.read_at(&mut bytes, 0).map_err(io_error)?;
+        bytes.truncate(read);
+        match Manifest::decode(&bytes) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(DecodeError::Corrupt(reason)) => Err(corrupt(reason)),
+            Err(DecodeError::NewerFormat(found)) => {
+                Err(OpenError::NewerFormat { file: path.clone(), found, supported: MANIFEST_FORMAT })
+            }
+        }
+    }
+
+    /// Takes charge of a manifest that was read or is about to be written.
+    pub(crate) fn hold(storage: Arc<dyn Storage>, dir: &Path, manifest: Manifest) -> Self {
+        Self { storage, path: dir.join(FILE_NAME), current: Mutex::new(manifest) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The manifest in force.
+    pub(crate) fn current(&self) -> Manifest {
+        self.lock().clone()
+    }
+
+    /// Replaces the manifest by what `change` makes of it, durably; on an error the old one stays in force.
+    ///
+    /// (An error of the final directory sync leaves open which of the two a crash would show. Both are whole, and
+    /// the caller removes nothing that the old one names until this has returned `Ok`.)
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Manifest)) -> io::Result<()> {
+        let mut current = self.lock();
+        let mut next = current.clone();
+        change(&mut next);
+        next.generation += 1;
+        self.write(&next)?;
+        *current = next;
+        Ok(())
+    }
+
+    fn write(&self, manifest: &Manifest) -> io::Result<()> {
+        write_atomically(&*self.storage, &self.path, &manifest.encode()?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Manifest> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Manifest {
+        Manifest {
+            uuid: Uuid([0xab; 16]),
+            generation: 7,
+            epoch: 3,
+            wal: WalState { first_segment: Some(2), replay_from: 1 << 60, oldest_event: Some(5) },
+            next_run: 9,
+            runs: vec![RunEntry { number: 8, uuid: Uuid([1; 16]), entries: 10, bytes: 4096 }],
+            clean: Some(Clean { segment: 4, end: 4160, next_offset: u64::MAX, checksum: 1 }),
+        }
+    }
+
+    #[test]
+    fn encodes_and_decodes() {
+        assert_eq!(Manifest::decode(&example().encode().unwrap()).unwrap(), example());
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let bytes = example().encode().unwrap();
+        for len in 0..bytes.len() - 1 {
+            assert!(Manifest::decode(&bytes[..len]).is_err(), "cut at {len}");
+        }
+        for at in 0..bytes.len() - 1 {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                match Manifest::decode(&damaged) {
+                    Err(_) => {}
+                    // A flip in the envelope's own text can at most change the case of a field nobody compares.
+                    Ok(read) => assert_eq!(read, example(), "bit {bit} of byte {at}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_its_number() {
+        let newer = br#"{"kyrodb_manifest":2,"something":"new"}"#;
+        assert_eq!(Manifest::decode(newer), Err(DecodeError::NewerFormat(2)));
+    }
+}

@@ -1,0 +1,288 @@
+//! Opening: lock, manifest, runs, log; in this order, and nothing is written before all of it was read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use bytes::Bytes;
+use kyro_wal::storage::{LockError, LockGuard, Storage, write_atomically};
+use kyro_wal::{CleanMark, Expected, Identity, Recovery, Tail, Wal};
+
+use crate::committer::Log;
+use crate::delta::Delta;
+use crate::error::OpenError;
+use crate::maintenance::remove_orphans;
+use crate::manifest::{Manifest, ManifestFile, Uuid, WalState};
+use crate::options::Options;
+use crate::queue::{Requests, queue};
+use crate::run_files::{index_path, open_run};
+use crate::shared::{ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
+use crate::stats::RecoveryStats;
+use crate::view::{View, Views};
+use crate::visible::Visible;
+
+/// Everything an engine needs to start its threads.
+pub(crate) struct Opened {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) requests: Requests,
+    pub(crate) log: Log,
+    pub(crate) oldest_event: Option<u64>,
+    pub(crate) lock: Box<dyn LockGuard>,
+}
+
+/// Opens a data directory, or makes one.
+pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> Result<Opened, OpenError> {
+    let started = Instant::now();
+    create_dir(&*storage, dir)?;
+    let lock = lock(&*storage, dir)?;
+    let manifest = match ManifestFile::read(&*storage, dir)? {
+        Some(manifest) => manifest,
+        None => begin(&storage, dir)?,
+    };
+    let runs_dir = dir.join(RUNS_DIR);
+    let mut rebuilt = Vec::new();
+    let mut runs = Vec::with_capacity(manifest.runs.len());
+    for entry in &manifest.runs {
+        let (run, index) = open_run(&*storage, &runs_dir, entry, &options)?;
+        rebuilt.extend(index.map(|bytes| (entry.number, bytes)));
+        runs.push(Arc::new(run));
+    }
+
+    let delta = Delta::default();
+    let mut recovered = Recovered {
+        recovery: RecoveryStats { indexes_rebuilt: rebuilt.len() as u64, ..RecoveryStats::default() },
+        oldest_event: manifest.wal.oldest_event,
+        next_offset: 0,
+    };
+    let manifest_file = ManifestFile::hold(Arc::clone(&storage), dir, manifest.clone());
+    let wal_dir = dir.join(WAL_DIR);
+    let log = open_log(&storage, &wal_dir, &manifest_file, &options, &delta, &mut recovered)?;
+    recovered.recovery.time = started.elapsed();
+
+    let (queue, requests) = queue(options.max_queue);
+    let shared = Arc::new(Shared {
+        dir: dir.to_owned(),
+        uuid: manifest.uuid.0,
+        manifest: manifest_file,
+        views: Views::new(View { delta: Arc::new(delta), frozen: Vec::new(), runs }),
+        visible: Arc::new(Visible::new(recovered.next_offset)),
+        queue,
+        counters: Default::default(),
+        health: Default::default(),
+        commits: Default::default(),
+        maintenance: Default::default(),
+        turn: Default::default(),
+        next_run: AtomicU64::new(manifest.next_run),
+        recovery: recovered.recovery,
+        opened: Instant::now(),
+        storage,
+        options,
+    });
+    remove_orphans(&shared);
+    for (number, bytes) in rebuilt {
+        // A cache: where it cannot be written the next open trains again.
+        write_atomically(&*shared.storage, &index_path(&runs_dir, number), &bytes).ok();
+    }
+    Ok(Opened { shared, requests, log, oldest_event: recovered.oldest_event, lock })
+}
+
+struct Recovered {
+    recovery: RecoveryStats,
+    oldest_event: Option<u64>,
+    next_offset: u64,
+}
+
+/// Makes the directory and whatever parents it lacks.
+fn create_dir(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
+    let error = |source| OpenError::Io { doing: "create", path: dir.to_owned(), source };
+    match storage.create_dir(dir) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            create_dir(storage, parent.ok_or_else(|| error(missing))?)?;
+            storage.create_dir(dir).map_err(error)
+        }
+        other => other.map_err(error),
+    }
+}
+
+fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuard>, OpenError> {
+    let path = dir.join("LOCK");
+    storage.lock(&path).map_err(|error| match error {
+        LockError::Held { pid } => OpenError::Locked { dir: dir.to_owned(), pid },
+        LockError::Io(source) => OpenError::Io { doing: "lock", path, source },
+        other => OpenError::Io { doing: "lock", path, source: io::Error::other(other) },
+    })
+}
+
+/// Starts a new database in a directory that has none: its subdirectories, then its manifest. The log follows.
+fn begin(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Manifest, OpenError> {
+    let io = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Io { doing, path, source }
+    };
+    let names = storage.list(dir).map_err(io("list", dir))?;
+    let leftover = |name: &str| ["LOCK", WAL_DIR, RUNS_DIR].contains(&name) || name.starts_with("MANIFEST.");
+    if let Some(foreign) = names.iter().find(|name| !leftover(name)) {
+        let reason = format!("it has no MANIFEST and holds {foreign}");
+        return Err(OpenError::NotADatabase { dir: dir.to_owned(), reason });
+    }
+    for subdirectory in [WAL_DIR, RUNS_DIR] {
+        let path = dir.join(subdirectory);
+        storage.create_dir(&path).map_err(io("create", &path))?;
+        // A database's files are only ever made after its manifest: with files here, the manifest was lost.
+        if !storage.list(&path).map_err(io("list", &path))?.is_empty() {
+            return Err(OpenError::Corrupt {
+                file: dir.join("MANIFEST"),
+                offset: 0,
+                reason: format!("it is missing, though {} holds files", path.display()),
+            });
+        }
+    }
+    storage.sync_dir(dir).map_err(io("sync", dir))?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        storage.sync_dir(parent).map_err(io("sync", parent))?;
+    }
+    let manifest = Manifest {
+        uuid: Uuid(storage.random().map_err(io("name", dir))?),
+        generation: 0,
+        epoch: 0,
+        wal: WalState { first_segment: None, replay_from: 0, oldest_event: None },
+        next_run: 1,
+        runs: Vec::new(),
+        clean: None,
+    };
+    ManifestFile::create(Arc::clone(storage), dir, manifest.clone())
+        .map_err(|(path, source)| OpenError::Io { doing: "write", path, source })?;
+    Ok(manifest)
+}
+
+/// Replays the log into the delta. After a clean close it stays untouched until the first write; otherwise its tail
+/// is settled and writing begins in a new segment.
+fn open_log(
+    storage: &Arc<dyn Storage>,
+    wal_dir: &Path,
+    manifest_file: &ManifestFile,
+    options: &Options,
+    delta: &Delta,
+    recovered: &mut Recovered,
+) -> Result<Log, OpenError> {
+    let manifest = manifest_file.current();
+    let write_manifest = |change: &dyn Fn(&mut Manifest)| {
+        manifest_file.update(change).map_err(|source| OpenError::Io {
+            doing: "write",
+            path: manifest_file.path().to_owned(),
+            source,
+        })
+    };
+    let wal_options = wal_options(options);
+    let Some(first_segment) = manifest.wal.first_segment else {
+        let wal = create_log(storage, wal_dir, &manifest, wal_options)?;
+        let first_segment = wal.stats().first_segment;
+        // Before the log's first frame: from now on its absence is damage, not a beginning.
+        write_manifest(&|manifest| {
+            manifest.epoch = 1;
+            manifest.wal.first_segment = Some(first_segment);
+        })?;
+        return Ok(Log::Live(wal));
+    };
+    let clean = manifest.clean.map(|mark| CleanMark {
+        segment: mark.segment,
+        end: mark.end,
+        next_offset: mark.next_offset,
+        checksum: mark.checksum,
+    });
+    let expected =
+        Expected { uuid: manifest.uuid.0, first_segment, replay_from: manifest.wal.replay_from, clean };
+    let mut recovery =
+        Recovery::open(Arc::clone(storage), wal_dir, expected, wal_options).map_err(log_error)?;
+    replay(&mut recovery, wal_dir, manifest.wal.replay_from, options, delta, recovered)?;
+    if let Some(mark) = clean {
+        recovered.next_offset = mark.next_offset;
+        return Ok(Log::Clean(recovery));
+    }
+    write_manifest(&|manifest| manifest.epoch += 1)?;
+    let (wal, tail) = recovery.finish(manifest_file.current().epoch).map_err(log_error)?;
+    recovered.recovery.tail = tail_text(&tail);
+    recovered.next_offset = wal.next_offset();
+    Ok(Log::Live(wal))
+}
+
+pub(crate) fn wal_options(options: &Options) -> kyro_wal::Options {
+    let mut wal = kyro_wal::Options::default();
+    wal.segment_bytes = options.wal_segment_bytes;
+    wal.max_payload_bytes = crate::batch::MAX_BATCH_BYTES as u32;
+    wal
+}
+
+/// Makes the log of a new database. Files that are there are what an interrupted beginning left: they hold nothing.
+fn create_log(
+    storage: &Arc<dyn Storage>,
+    wal_dir: &Path,
+    manifest: &Manifest,
+    options: kyro_wal::Options,
+) -> Result<Wal, OpenError> {
+    let io = |doing, path: PathBuf| move |source| OpenError::Io { doing, path, source };
+    for name in storage.list(wal_dir).map_err(io("list", wal_dir.to_owned()))? {
+        let path = wal_dir.join(name);
+        storage.remove(&path).map_err(io("remove", path.clone()))?;
+    }
+    let identity = Identity { uuid: manifest.uuid.0, epoch: 1 };
+    Wal::create(Arc::clone(storage), wal_dir, identity, options).map_err(log_error)
+}
+
+fn replay(
+    recovery: &mut Recovery,
+    wal_dir: &Path,
+    replay_from: u64,
+    options: &Options,
+    delta: &Delta,
+    recovered: &mut Recovered,
+) -> Result<(), OpenError> {
+    let mut meter = ProgressMeter::new(options, "recover", "bytes");
+    while let Some(frame) = recovery.next_frame().map_err(log_error)? {
+        if frame.count == 0 || frame.first_offset < replay_from {
+            continue;
+        }
+        let (file, offset) = (wal_dir.join(format!("{:016x}.wal", frame.segment)), frame.at);
+        let payload = Bytes::copy_from_slice(frame.payload);
+        let count = u64::from(frame.count);
+        let applied = delta.apply(frame.first_offset, payload).map_err(|error| OpenError::Corrupt {
+            file: file.clone(),
+            offset,
+            reason: error.to_string(),
+        })?;
+        if applied.operations != count {
+            let reason = format!("a frame of {count} operations holds {}", applied.operations);
+            return Err(OpenError::Corrupt { file, offset, reason });
+        }
+        recovered.oldest_event = recovered.oldest_event.or(applied.first_event);
+        recovered.recovery.operations += count;
+        let (done, total) = recovery.progress();
+        meter.at(done, Some(total));
+    }
+    Ok(())
+}
+
+fn log_error(error: kyro_wal::Error) -> OpenError {
+    match error {
+        kyro_wal::Error::NewerFormat { file, found, supported } => {
+            OpenError::NewerFormat { file, found, supported }
+        }
+        kyro_wal::Error::Corrupt(damage) => {
+            OpenError::Corrupt { file: damage.file.clone(), offset: damage.at, reason: damage.to_string() }
+        }
+        kyro_wal::Error::Io { action, path, source } => OpenError::Io { doing: action, path, source },
+        other => OpenError::Log(Box::new(other)),
+    }
+}
+
+fn tail_text(tail: &Tail) -> Option<String> {
+    match tail {
+        Tail::Torn { segment, kept, dropped, .. } => Some(format!(
+            "segment {segment}: an unfinished write was cut at byte {kept}, {dropped} bytes dropped"
+        )),
+        _ => None,
+    }
+}

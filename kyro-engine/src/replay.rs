@@ -1,0 +1,179 @@
+//! Reading history back from the log: past operations in offset order, up to what is visible.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kyro_wal::Reader;
+
+use crate::batch::{Operation, Operations};
+use crate::error::ReadError;
+use crate::shared::Shared;
+
+/// One past operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its offset.
+    pub offset: u64,
+    /// What it did.
+    pub op: EventOp,
+}
+
+/// What an operation did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventOp {
+    /// Set a key.
+    Put {
+        /// The key.
+        key: u64,
+        /// Its new value.
+        value: Bytes,
+    },
+    /// Removed a key.
+    Delete {
+        /// The key.
+        key: u64,
+    },
+    /// Added an event without a key.
+    Append {
+        /// The event.
+        payload: Bytes,
+    },
+}
+
+/// Past operations in offset order. Ends at the visible offset or at the given end; iterating again later goes on
+/// with what has become visible since.
+#[derive(Debug)]
+pub struct Replay {
+    shared: Arc<Shared>,
+    reader: Option<Reader>,
+    /// Offsets below this have been given or were not asked for.
+    next: u64,
+    end: u64,
+    frame: Option<(u64, Operations)>,
+}
+
+impl Replay {
+    pub(crate) fn new(shared: Arc<Shared>, start: u64, end: Option<u64>) -> Result<Self, ReadError> {
+        let end = end.unwrap_or(u64::MAX);
+        let mut replay = Self { shared, reader: None, next: start, end, frame: None };
+        if start < replay.bound() {
+            replay.open()?;
+        }
+        Ok(replay)
+    }
+
+    /// The offset to start at to go on where this replay is.
+    pub fn next_offset(&self) -> u64 {
+        self.next
+    }
+
+    fn bound(&self) -> u64 {
+        self.end.min(self.shared.visible.next())
+    }
+
+    fn open(&mut self) -> Result<(), ReadError> {
+        let shared = &self.shared;
+        let reader = Reader::open(Arc::clone(&shared.storage), &shared.wal_dir(), shared.uuid, self.next)
+            .map_err(read_error)?;
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    /// The next operation of the frame at hand that was asked for.
+    fn next_in_frame(&mut self) -> Option<Result<Event, ReadError>> {
+        while let Some((offset, operations)) = &mut self.frame {
+            let Some(operation) = operations.next() else {
+                self.frame = None;
+                return None;
+            };
+            let at = *offset;
+            *offset += 1;
+            if at < self.next {
+                continue;
+            }
+            if at >= self.end {
+                return None;
+            }
+            self.next = at + 1;
+            return Some(operation.map(|operation| Event { offset: at, op: event_op(operation) }).map_err(
+                |error| ReadError::Corrupt {
+                    file: self.shared.wal_dir(),
+                    offset: at,
+                    reason: format!("operation {at}: {error}"),
+                },
+            ));
+        }
+        None
+    }
+
+    /// Reads the next frame that holds something visible and asked for.
+    fn advance(&mut self) -> Result<bool, ReadError> {
+        let bound = self.bound();
+        if self.next >= bound {
+            return Ok(false);
+        }
+        if self.reader.is_none() {
+            self.open()?;
+        }
+        let Some(reader) = &mut self.reader else { return Ok(false) };
+        match reader.next_frame(bound).map_err(read_error)? {
+            None => {
+                // Every frame below the bound has been given: what is missing up to it was never used.
+                self.next = bound;
+                Ok(false)
+            }
+            Some(frame) => {
+                let payload = Bytes::copy_from_slice(frame.payload);
+                if frame.count > 0 {
+                    let operations = Operations::new(payload).map_err(|error| ReadError::Corrupt {
+                        file: self.shared.wal_dir(),
+                        offset: frame.at,
+                        reason: error.to_string(),
+                    })?;
+                    self.frame = Some((frame.first_offset, operations));
+                }
+                Ok(true)
+            }
+        }
+    }
+}
+
+impl Iterator for Replay {
+    type Item = Result<Event, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(event) = self.next_in_frame() {
+                return Some(event);
+            }
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    // The place stays: a later call reports the same, or goes on if the trouble has passed.
+                    self.reader = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+fn event_op(operation: Operation) -> EventOp {
+    match operation {
+        Operation::Put { key, value } => EventOp::Put { key, value },
+        Operation::Delete { key } => EventOp::Delete { key },
+        Operation::Append { payload } => EventOp::Append { payload },
+    }
+}
+
+fn read_error(error: kyro_wal::Error) -> ReadError {
+    match error {
+        kyro_wal::Error::HistoryGone { oldest, .. } => ReadError::HistoryGone { oldest },
+        kyro_wal::Error::Corrupt(damage) => {
+            ReadError::Corrupt { file: damage.file.clone(), offset: damage.at, reason: damage.to_string() }
+        }
+        other => ReadError::Log(Box::new(other)),
+    }
+}

@@ -1,0 +1,215 @@
+//! Run files and their index files on disk: written, published by name, opened.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use kyro_rmi::{BuildOptions, Rmi};
+use kyro_snapshot::{Mapping, Run, RunInfo, Writer};
+use kyro_wal::storage::{Contents, Storage, StorageFile, write_atomically};
+
+use crate::delta::Version;
+use crate::error::{MaintenanceError, OpenError, ReadError};
+use crate::indexed_run::{IndexedRun, column_of};
+use crate::manifest::RunEntry;
+use crate::options::Options;
+use crate::shared::{ProgressMeter, Shared};
+
+/// Bytes gathered before they are written.
+const WRITE_BUFFER: usize = 256 << 10;
+
+/// `runs/{number:016x}.run`
+pub(crate) fn run_path(runs_dir: &Path, number: u64) -> PathBuf {
+    runs_dir.join(format!("{number:016x}.run"))
+}
+
+/// `runs/{number:016x}.idx`
+pub(crate) fn index_path(runs_dir: &Path, number: u64) -> PathBuf {
+    runs_dir.join(format!("{number:016x}.idx"))
+}
+
+/// Writes a run from versions in key order, reads it back, checks all of it, and gives it an index. `None` when
+/// there is nothing to write. On return the files are durable under their names; nobody knows of them yet.
+pub(crate) fn write_run(
+    shared: &Shared,
+    task: &'static str,
+    versions: impl Iterator<Item = Result<(u64, Version), ReadError>>,
+    keep_tombstones: bool,
+) -> Result<Option<Arc<IndexedRun>>, MaintenanceError> {
+    let mut versions = versions
+        .filter(|version| keep_tombstones || !matches!(version, Ok((_, Version { value: None, .. }))));
+    let Some(first) = versions.next().transpose()? else { return Ok(None) };
+    let runs_dir = shared.runs_dir();
+    let number = shared.next_run.fetch_add(1, Ordering::Relaxed);
+    let path = run_path(&runs_dir, number);
+    let temporary = runs_dir.join(format!("{number:016x}.run.tmp"));
+    let entries = std::iter::once(Ok(first)).chain(versions);
+    let written = fill(shared, task, &temporary, entries);
+    if let Err(error) = written {
+        // Best effort: what stays is removed when the directory is next opened.
+        drop(shared.storage.remove(&temporary));
+        return Err(error);
+    }
+    let io = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| MaintenanceError::Io { doing, path, source }
+    };
+    shared.storage.rename(&temporary, &path).map_err(io("rename", &temporary))?;
+    shared.storage.sync_dir(&runs_dir).map_err(io("sync", &runs_dir))?;
+
+    let (file, run) = load_run(&*shared.storage, &path).map_err(|error| unverified(&path, &error))?;
+    let mut meter = ProgressMeter::new(&shared.options, "verify", "bytes");
+    run.verify(&mut |done, total| meter.at(done, Some(total)))
+        .map_err(|damage| unverified(&path, &damage))?;
+    let index = build_index(shared, &run, number)?;
+    Ok(Some(Arc::new(IndexedRun::new(number, path, file, run, index))))
+}
+
+fn unverified(path: &Path, reason: &dyn std::fmt::Display) -> MaintenanceError {
+    MaintenanceError::Unverified { file: path.to_owned(), reason: reason.to_string() }
+}
+
+fn fill(
+    shared: &Shared,
+    task: &'static str,
+    path: &Path,
+    versions: impl Iterator<Item = Result<(u64, Version), ReadError>>,
+) -> Result<(), MaintenanceError> {
+    let io = |source| MaintenanceError::Io { doing: "write", path: path.to_owned(), source };
+    let uuid = shared.storage.random().map_err(io)?;
+    let file = shared.storage.create(path).map_err(io)?;
+    let info = RunInfo { uuid, database: shared.uuid, epoch: shared.manifest.current().epoch };
+    let out = io::BufWriter::with_capacity(WRITE_BUFFER, Sequential { file, at: 0 });
+    let refused = |error: kyro_snapshot::WriteError| match error {
+        kyro_snapshot::WriteError::Io { source, .. } => io(source),
+        other => unverified(path, &other),
+    };
+    let mut writer = Writer::new(out, info).map_err(refused)?;
+    let mut meter = ProgressMeter::new(&shared.options, task, "entries");
+    for version in versions {
+        let (key, version) = version?;
+        writer.push(key, version.offset, version.value.as_deref()).map_err(refused)?;
+        if writer.entries().is_multiple_of(4096) {
+            meter.at(writer.entries(), None);
+        }
+    }
+    let (out, summary) = writer.finish().map_err(refused)?;
+    let out = out.into_inner().map_err(|error| io(error.into_error()))?;
+    out.file.sync_all().map_err(io)?;
+    meter.done(summary.entries);
+    Ok(())
+}
+
+/// Trains the index of a run, every key looked up through it, and writes it beside the run.
+fn build_index(shared: &Shared, run: &Run<Bytes>, number: u64) -> Result<Rmi<Bytes>, MaintenanceError> {
+    let start = Instant::now();
+    let path = index_path(&shared.runs_dir(), number);
+    let bytes = train(run).map_err(|reason| unverified(&path, &reason))?;
+    write_atomically(&*shared.storage, &path, &bytes).map_err(|source| MaintenanceError::Io {
+        doing: "write",
+        path: path.clone(),
+        source,
+    })?;
+    // What readers get is what is on disk, so that is what is verified.
+    let index = load_index(&*shared.storage, &path, run).map_err(|reason| unverified(&path, &reason))?;
+    index.verify(run.keys()).map_err(|reason| unverified(&path, &reason))?;
+    let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    shared.maintenance.last_index_nanos.store(nanos, Ordering::Relaxed);
+    shared.maintenance.index_builds.fetch_add(1, Ordering::Relaxed);
+    Ok(index)
+}
+
+/// The bytes of a new index. The key column must have been verified.
+fn train(run: &Run<Bytes>) -> Result<Vec<u8>, String> {
+    let index = Rmi::build(run.keys(), &BuildOptions::default()).map_err(|error| error.to_string())?;
+    index.encode(&column_of(run)).map_err(|error| error.to_string())
+}
+
+/// Opens a run that the manifest names, and its index. Where that is missing or damaged it is trained again, and its
+/// bytes are given, to be written once everything else has been opened.
+pub(crate) fn open_run(
+    storage: &dyn Storage,
+    runs_dir: &Path,
+    entry: &RunEntry,
+    options: &Options,
+) -> Result<(IndexedRun, Option<Vec<u8>>), OpenError> {
+    let path = run_path(runs_dir, entry.number);
+    let (file, run) = load_run(storage, &path)?;
+    let corrupt = |reason| OpenError::Corrupt { file: path.clone(), offset: 0, reason };
+    if run.uuid() != entry.uuid.0 || run.len() as u64 != entry.entries || run.file_bytes() != entry.bytes {
+        return Err(corrupt("it is not the run that the manifest names".to_owned()));
+    }
+    if let Ok(index) = load_index(storage, &index_path(runs_dir, entry.number), &run) {
+        return Ok((IndexedRun::new(entry.number, path, file, run, index), None));
+    }
+    let mut meter = ProgressMeter::new(options, "index", "bytes");
+    run.verify(&mut |done, total| meter.at(done, Some(total))).map_err(|damage| OpenError::Corrupt {
+        file: path.clone(),
+        offset: damage.position(),
+        reason: damage.to_string(),
+    })?;
+    let bytes = train(&run).map_err(corrupt)?;
+    let index = open_index(&run, Bytes::from_owner(Mapping::from_bytes(bytes.clone()))).map_err(corrupt)?;
+    Ok((IndexedRun::new(entry.number, path, file, run, index), Some(bytes)))
+}
+
+/// A run and its whole file, which share their bytes.
+fn load_run(storage: &dyn Storage, path: &Path) -> Result<(Bytes, Run<Bytes>), OpenError> {
+    let bytes = map(storage, path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => OpenError::Corrupt {
+            file: path.to_owned(),
+            offset: 0,
+            reason: "the manifest names it and it is missing".to_owned(),
+        },
+        _ => OpenError::Io { doing: "open", path: path.to_owned(), source },
+    })?;
+    let run = Run::open(bytes.clone()).map_err(|error| match error {
+        kyro_snapshot::OpenError::NewerVersion { found, supported } => {
+            OpenError::NewerFormat { file: path.to_owned(), found, supported }
+        }
+        other => OpenError::Corrupt { file: path.to_owned(), offset: 0, reason: other.to_string() },
+    })?;
+    Ok((bytes, run))
+}
+
+fn load_index(storage: &dyn Storage, path: &Path, run: &Run<Bytes>) -> Result<Rmi<Bytes>, String> {
+    let bytes = map(storage, path).map_err(|error| error.to_string())?;
+    open_index(run, bytes)
+}
+
+fn open_index(run: &Run<Bytes>, bytes: Bytes) -> Result<Rmi<Bytes>, String> {
+    let index = Rmi::open(bytes, &column_of(run)).map_err(|error| error.to_string())?;
+    // A thousandth of the data, read once: a damaged index is noticed here, not as slow reads later.
+    index.verify_checksums().map_err(|error| error.to_string())?;
+    Ok(index)
+}
+
+/// An immutable file's bytes: mapped where there is a real file.
+fn map(storage: &dyn Storage, path: &Path) -> io::Result<Bytes> {
+    let mapping = match storage.load(path)? {
+        Contents::File(file) => Mapping::map(&file)?,
+        Contents::Bytes(bytes) => Mapping::from_bytes(bytes),
+    };
+    Ok(Bytes::from_owner(mapping))
+}
+
+/// A file written from front to back.
+struct Sequential {
+    file: Box<dyn StorageFile>,
+    at: u64,
+}
+
+impl io::Write for Sequential {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

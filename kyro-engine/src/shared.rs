@@ -1,0 +1,162 @@
+//! What the handles, the committer and the maintenance share.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use kyro_wal::storage::Storage;
+
+use crate::counters::Counters;
+use crate::manifest::ManifestFile;
+use crate::options::{Options, Progress};
+use crate::queue::Queue;
+use crate::stats::RecoveryStats;
+use crate::view::Views;
+use crate::visible::Visible;
+
+/// The state of one open engine.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) dir: PathBuf,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) options: Options,
+    pub(crate) manifest: ManifestFile,
+    pub(crate) views: Views,
+    pub(crate) visible: Arc<Visible>,
+    pub(crate) queue: Queue,
+    pub(crate) counters: Counters,
+    pub(crate) health: Health,
+    pub(crate) commits: CommitStats,
+    pub(crate) maintenance: MaintenanceStats,
+    /// Held by the one flush, compaction or index build that runs.
+    pub(crate) turn: Mutex<()>,
+    /// Number of the next run file; never handed out twice, also when a flush fails.
+    pub(crate) next_run: AtomicU64,
+    pub(crate) recovery: RecoveryStats,
+    pub(crate) opened: Instant,
+}
+
+impl Shared {
+    /// The directory of the log's segments.
+    pub(crate) fn wal_dir(&self) -> PathBuf {
+        self.dir.join(WAL_DIR)
+    }
+
+    /// The directory of the runs and their indexes.
+    pub(crate) fn runs_dir(&self) -> PathBuf {
+        self.dir.join(RUNS_DIR)
+    }
+
+    /// Whether the recent writes have grown past what the options keep in memory or in the log.
+    pub(crate) fn flush_is_due(&self) -> bool {
+        let options = &self.options;
+        let delta = &self.views.load().delta;
+        let log_bytes = self.commits.wal_bytes.load(Ordering::Relaxed);
+        options.auto_flush
+            && (delta.bytes() >= options.delta_bytes
+                || options.flush_every_operations.is_some_and(|limit| delta.operations() >= limit)
+                || (delta.operations() > 0 && options.wal_max_bytes.is_some_and(|limit| log_bytes >= limit)))
+    }
+
+    /// Whether writers have to wait for a flush: four times what the options keep in memory is waiting.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.views.load().memory_bytes() >= self.options.delta_bytes.saturating_mul(4)
+    }
+}
+
+/// Name of the log's directory.
+pub(crate) const WAL_DIR: &str = "wal";
+/// Name of the runs' directory.
+pub(crate) const RUNS_DIR: &str = "runs";
+
+/// Whether the engine works.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    poisoned: OnceLock<Arc<str>>,
+    closed: AtomicBool,
+    maintenance_error: Mutex<Option<String>>,
+}
+
+impl Health {
+    /// Ends writing for good. The first reason stays.
+    pub(crate) fn poison(&self, reason: impl Into<Arc<str>>) -> Arc<str> {
+        Arc::clone(self.poisoned.get_or_init(|| reason.into()))
+    }
+
+    pub(crate) fn poisoned(&self) -> Option<Arc<str>> {
+        self.poisoned.get().cloned()
+    }
+
+    /// Marks the engine closed; `false` when it was already.
+    pub(crate) fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_maintenance_error(&self, error: Option<String>) {
+        *self.maintenance_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    pub(crate) fn maintenance_error(&self) -> Option<String> {
+        self.maintenance_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Numbers of the commit path. Only the committer writes them, but for `refused_busy`.
+#[derive(Debug, Default)]
+pub(crate) struct CommitStats {
+    pub(crate) operations: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) group_batches: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) sync_nanos: AtomicU64,
+    pub(crate) refused_busy: AtomicU64,
+    pub(crate) wal_segments: AtomicU64,
+    pub(crate) wal_bytes: AtomicU64,
+    pub(crate) wal_first_segment: AtomicU64,
+    pub(crate) wal_oldest_offset: AtomicU64,
+}
+
+/// Numbers of the maintenance.
+#[derive(Debug, Default)]
+pub(crate) struct MaintenanceStats {
+    pub(crate) flushes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) index_builds: AtomicU64,
+    pub(crate) last_index_nanos: AtomicU64,
+}
+
+/// Reports progress of one task a few times a second.
+pub(crate) struct ProgressMeter<'a> {
+    options: &'a Options,
+    progress: Progress,
+    last: Option<Instant>,
+}
+
+impl<'a> ProgressMeter<'a> {
+    pub(crate) fn new(options: &'a Options, task: &'static str, unit: &'static str) -> Self {
+        let progress = Progress { task, done: 0, total: None, unit };
+        Self { options, progress, last: None }
+    }
+
+    /// Reports, unless the last report was a moment ago. Costs a clock read every call: call it per thousand units.
+    pub(crate) fn at(&mut self, done: u64, total: Option<u64>) {
+        let Some(on_progress) = &self.options.on_progress else { return };
+        if self.last.is_none_or(|last| last.elapsed() >= Duration::from_millis(100)) {
+            self.last = Some(Instant::now());
+            on_progress(&Progress { done, total, ..self.progress });
+        }
+    }
+
+    /// Reports the end.
+    pub(crate) fn done(&mut self, done: u64) {
+        if let Some(on_progress) = &self.options.on_progress {
+            on_progress(&Progress { done, total: Some(done), ..self.progress });
+        }
+    }
+}

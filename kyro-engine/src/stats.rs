@@ -1,0 +1,117 @@
+//! What the engine can tell of itself: plain numbers.
+
+use std::time::Duration;
+
+/// The engine's state and counters at one moment. Counters start at zero with each opening.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// One past the newest visible operation.
+    pub next_offset: u64,
+    /// The oldest offset that can be replayed.
+    pub oldest_offset: u64,
+    /// Live keys: exact while everything is in one run, otherwise at most this many (a key may be in several places).
+    pub keys_at_most: u64,
+    /// Entries in the deltas, and the log payload they keep in memory, in bytes.
+    pub delta_entries: u64,
+    /// See [`Stats::delta_entries`].
+    pub delta_bytes: u64,
+    /// The runs, newest first.
+    pub runs: Vec<RunStats>,
+    /// The log.
+    pub wal: WalStats,
+    /// Operations acknowledged.
+    pub operations: u64,
+    /// Groups written to the log, each with one write.
+    pub groups: u64,
+    /// Batches in those groups.
+    pub group_batches: u64,
+    /// Syncs of the log by the committer, and the time they took in all.
+    pub syncs: u64,
+    /// See [`Stats::syncs`].
+    pub sync_time: Duration,
+    /// Reads answered by a delta.
+    pub delta_reads: u64,
+    /// Reads that went to the runs, through their indexes.
+    pub index_reads: u64,
+    /// Of those: key or tombstone found.
+    pub index_hits: u64,
+    /// Of those: found nowhere.
+    pub index_misses: u64,
+    /// Keys found outside their predicted window; must stay 0.
+    pub mispredicts: u64,
+    /// Reads that met a failed checksum.
+    pub corrupt_reads: u64,
+    /// Flushes that wrote a run.
+    pub flushes: u64,
+    /// Merges of runs.
+    pub compactions: u64,
+    /// Indexes trained, at flush, compaction or because one was missing.
+    pub index_builds: u64,
+    /// Time the last index took to train and verify.
+    pub last_index_build: Duration,
+    /// Batches refused for back-pressure.
+    pub refused_busy: u64,
+    /// Why the engine takes no more writes, if so.
+    pub poisoned: Option<String>,
+    /// The last failure of a background flush or compaction, until one succeeds.
+    pub maintenance_error: Option<String>,
+    /// Since the engine was opened.
+    pub uptime: Duration,
+    /// What recovery did.
+    pub recovery: RecoveryStats,
+}
+
+/// One run and its index.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RunStats {
+    /// Its number, in its file names.
+    pub number: u64,
+    /// Entries, tombstones included.
+    pub entries: u64,
+    /// Of those, tombstones.
+    pub tombstones: u64,
+    /// The run file's size in bytes.
+    pub bytes: u64,
+    /// The index's size in bytes.
+    pub index_bytes: u64,
+    /// Leaves of the index.
+    pub index_leaves: u64,
+    /// Largest distance between a predicted and a true position, in entries.
+    pub epsilon_max: u64,
+    /// Median of that distance over the leaves.
+    pub epsilon_p50: u64,
+    /// 99th percentile of that distance over the leaves.
+    pub epsilon_p99: u64,
+    /// Largest window searched, in entries.
+    pub max_window: u64,
+    /// Index bits per key.
+    pub bits_per_key: f64,
+}
+
+/// The log, as the committer left it after its last group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WalStats {
+    /// Segments on disk.
+    pub segments: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// Number of the oldest segment.
+    pub first_segment: u64,
+}
+
+/// What opening found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryStats {
+    /// Time it took.
+    pub time: Duration,
+    /// Operations replayed from the log.
+    pub operations: u64,
+    /// What was cut off the log's end, in words, when something was.
+    pub tail: Option<String>,
+    /// Indexes that were missing or damaged and were trained again.
+    pub indexes_rebuilt: u64,
+}

@@ -1,0 +1,57 @@
+//! A view: what one read sees. Immutable but for the delta, which only the committer extends.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::delta::Delta;
+use crate::indexed_run::IndexedRun;
+
+/// The places a key can be, newest first.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// Takes the writes.
+    pub(crate) delta: Arc<Delta>,
+    /// Deltas that no longer grow and are not yet in a run, newest first.
+    pub(crate) frozen: Vec<Arc<Delta>>,
+    /// Runs, newest first.
+    pub(crate) runs: Vec<Arc<IndexedRun>>,
+}
+
+/// Publishes views: readers load, the committer and the maintenance replace.
+#[derive(Debug)]
+pub(crate) struct Views {
+    current: ArcSwap<View>,
+    replacing: Mutex<()>,
+}
+
+impl Views {
+    pub(crate) fn new(first: View) -> Self {
+        Self { current: ArcSwap::from_pointee(first), replacing: Mutex::default() }
+    }
+
+    /// The view for one read.
+    pub(crate) fn load(&self) -> Guard<Arc<View>> {
+        self.current.load()
+    }
+
+    /// The view, to keep for a longer operation.
+    pub(crate) fn pin(&self) -> Arc<View> {
+        self.current.load_full()
+    }
+
+    /// Publishes what `change` makes of the current view.
+    pub(crate) fn replace(&self, change: impl FnOnce(&mut View)) {
+        let _turn = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = View::clone(&self.current.load());
+        change(&mut next);
+        self.current.store(Arc::new(next));
+    }
+}
+
+impl View {
+    /// Log payload held in memory, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.delta.bytes() + self.frozen.iter().map(|delta| delta.bytes()).sum::<u64>()
+    }
+}
