@@ -4,6 +4,7 @@ use std::iter::FusedIterator;
 use std::ops::Range;
 
 use crate::error::Corrupt;
+use crate::format::MAX_OFFSET;
 use crate::run::Run;
 
 /// One entry with its key and its value.
@@ -24,26 +25,29 @@ pub struct Record<'a> {
 #[derive(Debug)]
 pub struct Iter<'a, B> {
     run: &'a Run<B>,
+    keys: &'a [u64],
+    offsets: &'a [u64],
     rest: Range<usize>,
 }
 
 impl<'a, B: AsRef<[u8]>> Iter<'a, B> {
     pub(crate) fn new(run: &'a Run<B>, rest: Range<usize>) -> Self {
-        Self { run, rest }
+        Self { run, keys: run.keys(), offsets: run.raw_offsets(), rest }
     }
 
     #[inline]
     fn record(&self, index: usize) -> Result<Record<'a>, Corrupt> {
         let run = self.run;
-        let key = run.key(index)?;
-        let entry = run.entry(index)?;
-        Ok(Record { key, offset: entry.offset, value: entry.value.map(|range| run.slice(range)) })
+        run.touch_keys(index..index + 1)?;
+        run.touch_offset(index)?;
+        let value = run.value(index)?.map(|range| run.slice(range));
+        Ok(Record { key: self.keys[index], offset: self.offsets[index] & MAX_OFFSET, value })
     }
 }
 
 impl<B> Clone for Iter<'_, B> {
     fn clone(&self) -> Self {
-        Self { run: self.run, rest: self.rest.clone() }
+        Self { run: self.run, keys: self.keys, offsets: self.offsets, rest: self.rest.clone() }
     }
 }
 

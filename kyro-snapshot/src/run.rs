@@ -199,8 +199,7 @@ impl<B: AsRef<[u8]>> Run<B> {
     #[inline]
     pub fn entry(&self, index: usize) -> Result<Entry, Corrupt> {
         let word = self.raw_offsets()[index];
-        let at = self.offsets_at + 8 * index;
-        self.touch(at..at + 8)?;
+        self.touch_offset(index)?;
         Ok(Entry { offset: word & MAX_OFFSET, value: self.value(index)? })
     }
 
@@ -306,6 +305,12 @@ impl<B: AsRef<[u8]>> Run<B> {
                 what: "the value locator",
             }),
         }
+    }
+
+    #[inline]
+    pub(crate) fn touch_offset(&self, index: usize) -> Result<(), Corrupt> {
+        let at = self.offsets_at + 8 * index;
+        self.touch(at..at + 8)
     }
 
     /// Verifies, once, the blocks that cover `range` of the file, which must lie before the block checksums.
