@@ -290,3 +290,15 @@ fn one_damaged_block_hurts_only_its_own_entries() {
     assert_eq!(corrupt, hit.count(), "the values that lie in the block, wholly or in part");
     assert!(!run.is_verified());
 }
+
+#[test]
+fn damaged_block_checksums_are_told_from_damaged_blocks() {
+    let rows = rows(40);
+    let mut file = write(1, &rows);
+    let table_at = file.len() - 256 - 64;
+    file[table_at] ^= 1;
+    let run = Run::open(Mapping::from_bytes(file)).unwrap();
+    assert!(matches!(run.value(0), Err(Corrupt::Block { block: 0, .. })), "on the way nothing else is read");
+    let error = run.verify(&mut |_, _| ()).unwrap_err();
+    assert!(matches!(error, Corrupt::Table { position, .. } if position == table_at as u64), "{error}");
+}
