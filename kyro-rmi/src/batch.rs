@@ -1,0 +1,79 @@
+//! Many lookups at once: their cache misses overlap.
+
+use crate::model::Model;
+use crate::rmi::{Probe, Rmi, probe};
+use core::iter::zip;
+use kyro_simd::{Kernel, Operation, prefetch};
+
+/// How many lookups are under way at once: enough for every line-fill buffer of a core.
+const GROUP: usize = 16;
+
+impl<B: AsRef<[u8]>> Rmi<B> {
+    /// The lower bound of each of `wanted` in `keys`, into the same place of `positions`.
+    ///
+    /// Any number of keys in any order; as exact as [`lower_bound`](Self::lower_bound) and several times faster
+    /// than calling it in a row once keys do not fit the cache. Where the slices differ in length, as many as
+    /// the shorter one has are answered. Returns how many windows were wrong: see [`Probe::mispredicted`].
+    pub fn lower_bound_batch(&self, keys: &[u64], wanted: &[u64], positions: &mut [usize]) -> usize {
+        self.batch(keys, wanted, positions, |probe| probe.position)
+    }
+
+    /// Where each of `wanted` is in `keys`, if it is there, into the same place of `positions`.
+    ///
+    /// In all else as [`lower_bound_batch`](Self::lower_bound_batch).
+    pub fn find_batch(&self, keys: &[u64], wanted: &[u64], positions: &mut [Option<usize>]) -> usize {
+        self.batch(keys, wanted, positions, |probe| probe.found.then_some(probe.position))
+    }
+
+    /// The whole answer to each of `wanted` in `keys`, into the same place of `probes`.
+    ///
+    /// In all else as [`lower_bound_batch`](Self::lower_bound_batch).
+    pub fn probe_batch(&self, keys: &[u64], wanted: &[u64], probes: &mut [Probe]) -> usize {
+        self.batch(keys, wanted, probes, |probe| probe)
+    }
+
+    fn batch<T>(
+        &self,
+        keys: &[u64],
+        wanted: &[u64],
+        answers: &mut [T],
+        answer: impl Fn(Probe) -> T,
+    ) -> usize {
+        self.searcher.run(Batch { model: &self.model, body: self.body(), keys, wanted, answers, answer })
+    }
+}
+
+/// A batch as an operation, compiled as a whole for each level.
+struct Batch<'a, T, F> {
+    model: &'a Model,
+    body: &'a [u8],
+    keys: &'a [u64],
+    wanted: &'a [u64],
+    answers: &'a mut [T],
+    answer: F,
+}
+
+impl<T, F: Fn(Probe) -> T> Operation for Batch<'_, T, F> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> usize {
+        let length = self.model.window.keys;
+        let mut mispredicted = 0;
+        for (wanted, answers) in zip(self.wanted.chunks(GROUP), self.answers.chunks_mut(GROUP)) {
+            let mut starts = [0; GROUP];
+            for (&key, start) in zip(wanted, &mut starts) {
+                *start = self.model.window_start(self.body, key) as usize;
+                for line in (0..length).step_by(8) {
+                    prefetch(self.keys, *start + line);
+                }
+            }
+            for ((&key, &start), answer) in zip(zip(wanted, &starts), answers) {
+                let found = probe(kernel, length, self.keys, start, key);
+                mispredicted += usize::from(found.mispredicted);
+                *answer = (self.answer)(found);
+            }
+        }
+        mispredicted
+    }
+}

@@ -1,0 +1,232 @@
+//! The index: open it, ask it.
+
+use crate::aligned::AlignedBytes;
+use crate::column::Column;
+use crate::error::{BuildError, OpenError, VerifyError};
+use crate::format::{self, HEADER};
+use crate::model::Model;
+use crate::options::BuildOptions;
+use crate::stats::Stats;
+use crate::{train, verify};
+use alloc::vec::Vec;
+use core::ops::Range;
+use kyro_simd::{Kernel, Operation, Searcher};
+
+/// An index over a column of sorted, distinct keys. See the [crate documentation](crate).
+///
+/// `B` holds the encoded bytes: [`AlignedBytes`] for an index just built, anything that is `AsRef<[u8]>` (a
+/// memory map, say) for one that was [opened](Self::open). The bytes are used in place. Let them start at a
+/// multiple of 64: then no record straddles two cache lines (nothing but speed depends on it).
+///
+/// Every lookup takes the keys the index was built over. Over other **sorted** keys the answers stay right and
+/// only the speed is lost: a window that turns out wrong is detected and the whole slice searched.
+#[derive(Clone, Debug)]
+pub struct Rmi<B = AlignedBytes> {
+    bytes: B,
+    pub(crate) model: Model,
+    pub(crate) searcher: Searcher,
+    column: Column,
+    stats: Stats,
+    body_end: usize,
+}
+
+/// The answer to a lookup, with what it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The key's lower bound: how many keys are smaller.
+    pub position: usize,
+    /// Whether the key is there, at `position`.
+    pub found: bool,
+    /// Whether the predicted window was wrong and the whole column was searched instead. Never for the column
+    /// the index was built over; a sign of damaged bytes or of another column, so rebuild the index.
+    pub mispredicted: bool,
+}
+
+impl Rmi {
+    /// Builds an index over `keys`, which must be strictly increasing, and verifies every key through it.
+    ///
+    /// O(n): a few passes over the keys; memory for the index itself and at most a few megabytes beside it.
+    ///
+    /// # Errors
+    /// [`BuildError::NotIncreasing`] with the position, [`BuildError::TooManyKeys`], [`BuildError::Window`].
+    pub fn build(keys: &[u64], options: &BuildOptions) -> Result<Self, BuildError> {
+        train::build(keys, options)
+    }
+}
+
+impl<B: AsRef<[u8]>> Rmi<B> {
+    /// Opens encoded bytes in place, O(1), and checks that they belong to `column`.
+    ///
+    /// The header and its checksum are checked; the checksums of the records are not, because that would read
+    /// them all: [`verify_checksums`](Self::verify_checksums) does. A damaged record gives a wrong window at
+    /// worst, and lookups detect that.
+    ///
+    /// # Errors
+    /// [`OpenError`]: not an index, a newer format, another column, or damaged at a stated byte.
+    pub fn open(bytes: B, column: &Column) -> Result<Self, OpenError> {
+        let index = Self::open_unbound(bytes)?;
+        if index.column != *column {
+            return Err(OpenError::OtherColumn { found: index.column, wanted: *column });
+        }
+        Ok(index)
+    }
+
+    /// Opens encoded bytes without asking which column they belong to.
+    pub(crate) fn open_unbound(bytes: B) -> Result<Self, OpenError> {
+        let header = format::decode(bytes.as_ref())?;
+        let format::Header { column, model, stats, body_end } = header;
+        Ok(Self { bytes, model, searcher: Searcher::new(), column, stats, body_end })
+    }
+
+    /// Checks every checksum in the encoded bytes. Reads all of them, which also warms them up.
+    ///
+    /// # Errors
+    /// [`OpenError::Corrupt`] with the byte at which the first damaged 16 KiB start.
+    pub fn verify_checksums(&self) -> Result<(), OpenError> {
+        format::verify_checksums(self.bytes.as_ref(), self.body_end)
+    }
+
+    /// The encoded bytes, bound to `column`, whose number of keys must be that of the index.
+    ///
+    /// # Errors
+    /// [`VerifyError::Keys`] if the column has another number of keys.
+    pub fn encode(&self, column: &Column) -> Result<Vec<u8>, VerifyError> {
+        if column.keys != self.model.keys {
+            return Err(VerifyError::Keys { expected: self.model.keys, found: column.keys });
+        }
+        let words = self.model.blocks_at / 8;
+        let blocks = (self.body().len() as u64 - self.model.blocks_at) / 64;
+        let mut bytes = Vec::with_capacity(self.bytes.as_ref().len());
+        bytes.extend_from_slice(&format::header(column, &self.model, &self.stats, words, blocks));
+        bytes.extend_from_slice(self.bytes.as_ref().get(HEADER..).unwrap_or_default());
+        Ok(bytes)
+    }
+
+    /// Reads one byte of every 4 KiB, so that a mapped index is in memory before the first lookup. Returns how
+    /// many bytes the index has.
+    pub fn warm_up(&self) -> u64 {
+        let bytes = self.bytes.as_ref();
+        let sum = bytes.iter().step_by(4096).fold(0u8, |sum, &byte| sum.wrapping_add(byte));
+        core::hint::black_box(sum);
+        bytes.len() as u64
+    }
+
+    /// The column the index belongs to: as opened, or all zeros but the number of keys after a build.
+    pub fn column(&self) -> Column {
+        self.column
+    }
+
+    /// What the index is like. O(1).
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Uses another kernel than the fastest, for comparison.
+    #[must_use]
+    pub fn with_searcher(mut self, searcher: Searcher) -> Self {
+        self.searcher = searcher;
+        self
+    }
+
+    /// The window of `key`: its lower bound `p` satisfies `start <= p <= end`, whether it is in the column or
+    /// not, and the window has at most [`Stats::max_window`] keys. Both ends are at most the number of keys.
+    #[inline]
+    pub fn window(&self, key: u64) -> Range<usize> {
+        let start = self.model.window_start(self.body(), key);
+        let end = (start + self.model.window.keys as u64).min(self.model.keys);
+        start as usize..end as usize
+    }
+
+    /// The lower bound of `key` in `keys`: how many of them are smaller. Exact for every key.
+    #[inline]
+    pub fn lower_bound(&self, keys: &[u64], key: u64) -> usize {
+        self.probe(keys, key).position
+    }
+
+    /// Where `key` is in `keys`, if it is there.
+    #[inline]
+    pub fn find(&self, keys: &[u64], key: u64) -> Option<usize> {
+        let probe = self.probe(keys, key);
+        probe.found.then_some(probe.position)
+    }
+
+    /// Looks `key` up and says what it took: the root's record, at most [`Stats::max_steps`] − 1 further ones,
+    /// one window.
+    #[inline]
+    pub fn probe(&self, keys: &[u64], key: u64) -> Probe {
+        self.searcher.run(Lookup { model: &self.model, body: self.body(), keys, key })
+    }
+
+    /// Verifies every key of `keys` through the index, both neighbours of each, the ends of the key range, and
+    /// that the records cover every position once. Reads all the keys; O(n).
+    ///
+    /// # Errors
+    /// [`VerifyError`] with the first key whose answer would need the fallback.
+    pub fn verify(&self, keys: &[u64]) -> Result<(), VerifyError> {
+        verify::verify(&self.model, self.body(), keys).map(|_| ())
+    }
+
+    /// Words and blocks.
+    #[inline(always)]
+    pub(crate) fn body(&self) -> &[u8] {
+        self.bytes.as_ref().get(HEADER..self.body_end).unwrap_or_default()
+    }
+}
+
+/// One lookup as an operation, compiled as a whole for each level.
+struct Lookup<'a> {
+    model: &'a Model,
+    body: &'a [u8],
+    keys: &'a [u64],
+    key: u64,
+}
+
+impl Operation for Lookup<'_> {
+    type Output = Probe;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> Probe {
+        let start = self.model.window_start(self.body, self.key) as usize;
+        probe(kernel, self.model.window.keys, self.keys, start, self.key)
+    }
+}
+
+/// Searches the window of `length` keys at `start`, and everything if the answer is not there.
+#[inline(always)]
+pub(crate) fn probe<K: Kernel>(kernel: K, length: usize, keys: &[u64], start: usize, key: u64) -> Probe {
+    let counted = match length {
+        16 => count::<16, K>(kernel, keys, start, key),
+        24 => count::<24, K>(kernel, keys, start, key),
+        32 => count::<32, K>(kernel, keys, start, key),
+        40 => count::<40, K>(kernel, keys, start, key),
+        48 => count::<48, K>(kernel, keys, start, key),
+        56 => count::<56, K>(kernel, keys, start, key),
+        _ => count::<64, K>(kernel, keys, start, key),
+    };
+    let Some(counted) = counted else { return whole(kernel, keys, key, length) };
+    let position = start + counted;
+    let found = keys.get(position) == Some(&key);
+    // A key that is found is where it must be. Otherwise the lower bound is certain unless it is at the window's
+    // edge: there the key before (or after) must be smaller (or not).
+    if !found && (counted == 0 || counted == length) {
+        let before = position.checked_sub(1).and_then(|before| keys.get(before));
+        if before.is_some_and(|&before| before >= key) || keys.get(position).is_some_and(|&at| at < key) {
+            return whole(kernel, keys, key, length);
+        }
+    }
+    Probe { position, found, mispredicted: false }
+}
+
+#[inline(always)]
+fn count<const N: usize, K: Kernel>(kernel: K, keys: &[u64], start: usize, key: u64) -> Option<usize> {
+    let window = keys.get(start..)?.first_chunk::<N>()?;
+    Some(kernel.lower_bound_exact(window, key))
+}
+
+/// Searches all the keys: where there are fewer than a window, and where a window was wrong.
+#[cold]
+#[inline(never)]
+fn whole<K: Kernel>(kernel: K, keys: &[u64], key: u64, length: usize) -> Probe {
+    let position = kernel.lower_bound(keys, key);
+    Probe { position, found: keys.get(position) == Some(&key), mispredicted: keys.len() >= length }
+}

@@ -1,0 +1,204 @@
+//! Lines of equal parts: how densely, and what to do with the parts that do not fit.
+
+use super::{Trainer, cost};
+use crate::entry::{Entry, Kind, MOST_PARTS};
+use crate::line::{self, MOST_IN_LINE, PARTS};
+use crate::root::multiply;
+
+/// Densities to choose from, in keys to a part.
+const LADDER: [u64; 20] =
+    [4, 6, 8, 11, 16, 22, 32, 45, 56, 64, 90, 128, 181, 256, 362, 512, 724, 1024, 1448, 2000];
+/// Where the search for a density starts.
+pub(super) const FIRST_RUNG: usize = 7;
+/// How many keys a density is tried on.
+const TRIED: usize = 24 * 1024;
+/// A density is taken over from neighbouring cells for this many keys.
+const TUNED_FOR: usize = 160 * 1024;
+
+/// One line before it is written.
+struct Fitted {
+    /// Where each part ends, counted from the line's first key.
+    ends: [u16; PARTS],
+    /// Which parts do not fit the window.
+    misfits: u64,
+    /// The position after the line's last key.
+    end: usize,
+}
+
+/// The keys of one cell cut into `count` lines.
+#[derive(Clone, Copy)]
+pub(super) struct Cut {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) chain: u64,
+    pub(super) count: u64,
+}
+
+impl Trainer<'_> {
+    /// How many lines the density that fits best asks for, and what that costs.
+    pub(super) fn tune(&mut self, start: usize, end: usize, chain: u64) -> (u64, u64) {
+        let keys = (end - start) as u64;
+        let count_at = |rung: usize| {
+            let density = LADDER.get(rung).copied().unwrap_or(1);
+            keys.div_ceil(density * PARTS as u64).clamp(1, MOST_PARTS)
+        };
+        let cost_at = |trainer: &mut Self, rung| {
+            let (cost, tried) = trainer.try_lines(Cut { start, end, chain, count: count_at(rung) });
+            cost.saturating_mul(keys) / (tried as u64).max(1)
+        };
+        if self.since_tuned < TUNED_FOR && end - start < TUNED_FOR {
+            let cost = cost_at(self, self.rung);
+            self.since_tuned += end - start;
+            return (count_at(self.rung), cost);
+        }
+        self.since_tuned = 0;
+        let mut best = (cost_at(self, self.rung), self.rung);
+        for step in [usize::MAX, 1] {
+            let mut rung = self.rung.wrapping_add(step);
+            while rung < LADDER.len() {
+                let cost = cost_at(self, rung);
+                if cost >= best.0 {
+                    break;
+                }
+                best = (cost, rung);
+                rung = rung.wrapping_add(step);
+            }
+            if best.1 != self.rung {
+                break;
+            }
+        }
+        self.rung = best.1;
+        (count_at(self.rung), best.0)
+    }
+
+    /// The keys to a line at the density that fitted last.
+    pub(super) fn keys_per_line(&self) -> u64 {
+        LADDER.get(self.rung).copied().unwrap_or(1) * PARTS as u64
+    }
+
+    /// What `cut` costs on a sample of its keys, and how many keys that is.
+    fn try_lines(&mut self, cut: Cut) -> (u64, usize) {
+        let window = self.window.keys as u64;
+        let keys_per_line = ((cut.end - cut.start) as u64 / cut.count).max(1);
+        let samples = if cut.end - cut.start > 2 * TRIED { 3 } else { 1 };
+        let (mut cost, mut tried) = (0, 0);
+        for sample in 0..samples {
+            let mut at = cut.start + (cut.end - cut.start) / samples * sample;
+            let stop = if samples == 1 { cut.end } else { at + TRIED / samples };
+            let mut before = None;
+            while at < stop {
+                let (line, _) = multiply(self.fraction_at(at, cut.chain), cut.count);
+                let Some(fitted) = self.fit(cut, line, at) else {
+                    return (u64::MAX / 2, cut.end - cut.start);
+                };
+                // Empty lines cost as much as full ones.
+                cost += cost::BLOCK * before.map_or(1, |before: u64| line - before);
+                before = Some(line);
+                let mut part_start = 0;
+                for (part, &end) in fitted.ends.iter().enumerate() {
+                    if fitted.misfits >> part & 1 == 1 {
+                        let keys = u64::from(end - part_start);
+                        cost += cost::WORD + cost::RECORD * keys + cost::cell(keys, window, keys_per_line);
+                    }
+                    part_start = end;
+                }
+                tried += fitted.end - at;
+                at = fitted.end;
+            }
+        }
+        (cost, tried)
+    }
+
+    /// Writes the lines of `cut`, and records for the parts that do not fit. `None` where a line would have
+    /// more keys than it can count; what was written until then is taken back.
+    pub(super) fn lines(&mut self, cut: Cut, depth: usize) -> Option<Entry> {
+        let first = self.blocks.len();
+        let blocks_needed = cut.count as usize;
+        self.blocks.resize(first + blocks_needed, [0; 64]);
+        let kept = (self.words.len(), self.counts);
+        let mut at = cut.start;
+        let inner = cut.chain.wrapping_mul(cut.count).wrapping_mul(PARTS as u64);
+        for line in 0..cut.count {
+            let Some(fitted) = self.fit(cut, line, at) else {
+                self.blocks.truncate(first);
+                self.words.truncate(kept.0);
+                self.counts = kept.1;
+                return None;
+            };
+            self.counts.leaves += PARTS as u64 - u64::from(fitted.misfits.count_ones());
+            let records = self.words.len();
+            self.words.resize(records + fitted.misfits.count_ones() as usize, 0);
+            let (mut part_start, mut next) = (0, records);
+            for (part, &end) in fitted.ends.iter().enumerate() {
+                if fitted.misfits >> part & 1 == 1 {
+                    let keys = at + usize::from(part_start)..at + usize::from(end);
+                    if depth == 0 {
+                        self.counts.further_keys += keys.len() as u64;
+                    }
+                    let entry = self.train_cell(keys.start, keys.end, inner, depth + 1);
+                    self.set_word(next, entry);
+                    next += 1;
+                }
+                part_start = end;
+            }
+            let block = line::encode(at as u64, &fitted.ends, fitted.misfits, records as u32);
+            if let Some(slot) = self.blocks.get_mut(first + line as usize) {
+                *slot = block;
+            }
+            at = fitted.end;
+        }
+        Some(Entry::new(Kind::Lines { first: first as u64, count: cut.count }))
+    }
+
+    /// Counts the keys of line `line` of `cut`, which start at `start`, and finds the parts that do not fit.
+    /// `None` where there are more keys than a line can count.
+    fn fit(&mut self, cut: Cut, line: u64, start: usize) -> Option<Fitted> {
+        let mut ends = [0u16; PARTS];
+        self.fractions.clear();
+        let keys = self.keys.get(start..cut.end).unwrap_or_default();
+        for &key in keys {
+            let (own_line, rest) = multiply(self.fraction(key, cut.chain), cut.count);
+            if own_line != line {
+                break;
+            }
+            let (part, fraction) = multiply(rest, PARTS as u64);
+            self.fractions.push(fraction);
+            if let Some(end) = ends.get_mut(part as usize) {
+                *end = end.wrapping_add(1);
+            }
+            if self.fractions.len() > MOST_IN_LINE {
+                return None;
+            }
+        }
+        let (mut misfits, mut total) = (0, 0);
+        for (part, end) in ends.iter_mut().enumerate() {
+            let count = u64::from(*end);
+            let fractions =
+                self.fractions.get(usize::from(total)..usize::from(total + *end)).unwrap_or_default();
+            let first = start as u64 + u64::from(total);
+            misfits |= u64::from(!self.fits(first, count, fractions)) << part;
+            total += *end;
+            *end = total;
+        }
+        Some(Fitted { ends, misfits, end: start + self.fractions.len() })
+    }
+
+    /// Whether each of the keys with these fractions lies in its window: the very arithmetic of the lookup. An
+    /// interval's windows are monotone in the fraction, so absent keys then lie in theirs as well.
+    pub(super) fn fits(&self, first: u64, count: u64, fractions: &[u64]) -> bool {
+        if count <= self.window.span() {
+            return true; // wherever the window starts, it covers the interval
+        }
+        let mut misfits = 0;
+        for (position, &fraction) in (first..).zip(fractions) {
+            let start = self.window.start(first, count, fraction);
+            misfits += u64::from(position.wrapping_sub(start) >= self.window.keys as u64);
+        }
+        misfits == 0
+    }
+
+    /// The fraction of the key at `position`.
+    pub(super) fn fraction_at(&self, position: usize, chain: u64) -> u64 {
+        self.keys.get(position).map_or(0, |&key| self.fraction(key, chain))
+    }
+}
