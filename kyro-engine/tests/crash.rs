@@ -1,0 +1,121 @@
+//! Power cuts: at every operation that changes the disk, in many manners, and again during the recovery.
+//!
+//! After each: the database opens; it holds every acknowledged batch, each batch whole or not at all, in order; no
+//! offset is given out again; a batch that was once gone stays gone; and it works on.
+
+mod workload;
+
+use kyro_engine::storage::SimDisk;
+use workload::{Attempt, Model, Random, batch, check, open, run};
+
+/// How wide the search is; `KYRO_CRASH_SEEDS`, `KYRO_CRASH_STATES` and `KYRO_CRASH_DOUBLE` widen it.
+struct Width {
+    /// Workloads.
+    seeds: u64,
+    /// Disks that may be left behind by a cut before each operation.
+    states: u64,
+    /// Of those, every how many-th is cut again during its recovery.
+    double_every: u64,
+}
+
+impl Width {
+    fn from_env() -> Self {
+        let number = |name: &str, default| {
+            std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+        };
+        Self {
+            seeds: number("KYRO_CRASH_SEEDS", 6),
+            states: number("KYRO_CRASH_STATES", 6),
+            double_every: number("KYRO_CRASH_DOUBLE", 7),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    cuts: u64,
+    states: u64,
+    second_states: u64,
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_at_any_cut() {
+    let width = Width::from_env();
+    let mut counts = Counts::default();
+    for seed in 0..width.seeds {
+        let disk = SimDisk::new();
+        disk.record_history();
+        let model = run(&disk, seed, 30);
+        for moment in disk.take_history() {
+            counts.cuts += 1;
+            let acked = model.acked_before(moment.operation);
+            let submitted = model.submitted_before(moment.operation);
+            for choice in 0..width.states {
+                let manner = choice.min(1).max(choice * (1 + moment.operation));
+                let crashed = moment.disk.crash(manner);
+                counts.states += 1;
+                let again = counts.states.is_multiple_of(width.double_every);
+                let context = format!("workload {seed}, cut before operation {}, manner {manner}", moment.operation);
+                recover(&crashed, &model, acked, submitted, again, &mut counts, &context);
+            }
+        }
+    }
+    println!(
+        "crash: {} workloads, {} cuts, {} states, {} states of a second cut during recovery",
+        width.seeds, counts.cuts, counts.states, counts.second_states
+    );
+    assert!(counts.states > 1000 && counts.second_states > 100, "the search was not wide enough to mean anything");
+}
+
+/// Opens a crashed disk, checks it, writes on; with `again`, cuts the power during that as well.
+fn recover(
+    disk: &SimDisk,
+    model: &Model,
+    acked: usize,
+    submitted: usize,
+    again: bool,
+    counts: &mut Counts,
+    context: &str,
+) {
+    if again {
+        disk.record_history();
+    }
+    let engine = open(disk).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
+    let batches = check(&engine, model, acked, submitted);
+    // What is there now is there for good; what is not must not come back. One more batch, and it goes on from there.
+    let mut after = Model { attempts: model.attempts[..batches].to_vec() };
+    let ops = after.next_batch(&mut Random(counts.states));
+    let begun = disk.operations();
+    let committed = engine.write(batch(&ops)).and_then(kyro_engine::Commit::wait);
+    let committed = committed.unwrap_or_else(|error| panic!("{context}: write refused: {error}"));
+    let used = model.next_offset(submitted);
+    assert!(committed.first_offset >= used, "{context}: offset {} again, {used} is next", committed.first_offset);
+    let acked_at = disk.operations();
+    after.attempts.push(Attempt {
+        submitted: begun,
+        acked: Some(acked_at),
+        first_offset: Some(committed.first_offset),
+        ops,
+    });
+    check(&engine, &after, batches + 1, batches + 1);
+    engine.close().unwrap_or_else(|error| panic!("{context}: close: {error}"));
+    if !again {
+        return;
+    }
+    for moment in disk.take_history() {
+        for manner in [0, 1, 2 + moment.operation] {
+            counts.second_states += 1;
+            let twice = moment.disk.crash(manner);
+            let context = format!("{context}; cut again before operation {}, manner {manner}", moment.operation);
+            let engine = open(&twice).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
+            // Until the first recovery was through, a batch that it did not acknowledge may still go either way.
+            if moment.operation >= begun {
+                let acked = if moment.operation >= acked_at { batches + 1 } else { batches };
+                check(&engine, &after, acked, batches + 1);
+            } else {
+                check(&engine, model, acked, submitted);
+            }
+            engine.close().unwrap_or_else(|error| panic!("{context}: close: {error}"));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The engine against a map, over random steps with reopenings and power cuts.
+
+mod workload;
+
+use kyro_engine::Engine;
+use kyro_engine::storage::SimDisk;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use workload::{Model, Random, burst, check, open};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Burst { seed: u64 },
+    Flush,
+    Compact,
+    BuildIndex,
+    Reopen,
+    Kill,
+    PowerCut { seed: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => any::<u64>().prop_map(|seed| Step::Burst { seed }),
+        2 => Just(Step::Flush),
+        1 => Just(Step::Compact),
+        1 => Just(Step::BuildIndex),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Kill),
+        1 => any::<u64>().prop_map(|seed| Step::PowerCut { seed }),
+    ]
+}
+
+/// A fresh start on what `disk` holds after its process is gone; the old engine goes on on the old disk.
+fn restart(disk: &mut SimDisk, next: SimDisk, model: &mut Model) -> Engine {
+    *disk = next;
+    // Operations are counted from the new disk on; everything so far was acknowledged.
+    for attempt in &mut model.attempts {
+        (attempt.submitted, attempt.acked) = (0, Some(0));
+    }
+    open(disk).expect("opens")
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 128, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn every_step_leaves_what_the_model_says(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut disk = SimDisk::new();
+        let mut model = Model::default();
+        let mut engine = open(&disk).expect("opens");
+        for step in steps {
+            match step {
+                Step::Burst { seed } => burst(&disk, &engine, &mut model, &mut Random(seed)),
+                Step::Flush => drop(engine.flush().expect("flushes")),
+                Step::Compact => {
+                    let report = engine.compact().expect("compacts");
+                    let live = model.state(model.attempts.len()).values.len() as u64;
+                    prop_assert_eq!(report.keys_retained, live);
+                    prop_assert_eq!(engine.stats().keys_at_most, live);
+                }
+                Step::BuildIndex => {
+                    let live = model.state(model.attempts.len()).values.len() as u64;
+                    prop_assert_eq!(engine.build_index().expect("builds").keys, live);
+                }
+                Step::Reopen => {
+                    engine.close().expect("closes");
+                    engine = open(&disk).expect("reopens");
+                }
+                Step::Kill => {
+                    let next = disk.restart();
+                    engine = restart(&mut disk, next, &mut model);
+                }
+                Step::PowerCut { seed } => {
+                    let next = disk.crash(seed);
+                    engine = restart(&mut disk, next, &mut model);
+                }
+            }
+            let all = model.attempts.len();
+            check(&engine, &model, all, all);
+            prop_assert_eq!(engine.stats().mispredicts, 0);
+        }
+    }
+}
