@@ -21,10 +21,16 @@ pub(crate) struct Delta {
     versions: RwLock<BTreeMap<u64, Version>>,
     /// Entries of the map: lets a read of an empty delta, the normal state, pass without the lock.
     entries: AtomicUsize,
-    /// Payload bytes applied, overwritten ones included: they are kept alive by their batch.
+    /// Memory taken, by estimate: payloads, overwritten ones included (their batch keeps them alive), and entries.
     bytes: AtomicU64,
+    /// Bytes the frames take in the log, by estimate.
+    log_bytes: AtomicU64,
     operations: AtomicU64,
 }
+
+/// Memory an entry takes beside its value, and bytes a frame takes in the log beside its payload; both by estimate.
+const ENTRY_BYTES: u64 = 80;
+const FRAME_BYTES: u64 = 64;
 
 /// What applying one payload did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,7 +72,8 @@ impl Delta {
             applied.operations += 1;
         }
         self.entries.store(versions.len(), Ordering::Release);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes + ENTRY_BYTES * applied.operations, Ordering::Relaxed);
+        self.log_bytes.fetch_add(bytes + FRAME_BYTES, Ordering::Relaxed);
         self.operations.fetch_add(applied.operations, Ordering::Relaxed);
         Ok(applied)
     }
@@ -76,9 +83,14 @@ impl Delta {
         self.entries.load(Ordering::Acquire)
     }
 
-    /// Log payload applied, in bytes.
+    /// Memory taken, in bytes, by estimate.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Log that must be kept for these writes, in bytes, by estimate.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_bytes.load(Ordering::Relaxed)
     }
 
     /// Operations applied, events included.

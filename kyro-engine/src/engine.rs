@@ -67,6 +67,8 @@ impl Engine {
         let threads = Threads::start(&shared, requests, oldest_event, log, lock).map_err(|source| {
             OpenError::Io { doing: "start the threads for", path: dir.as_ref().to_owned(), source }
         })?;
+        // What an earlier session left to do.
+        threads.wake();
         Ok(Self { shared, threads: Arc::new(threads) })
     }
 

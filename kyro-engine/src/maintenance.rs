@@ -96,35 +96,32 @@ impl Turn<'_> {
     /// Writes everything in memory into a new run and lets the log go that it covers. Writers go on.
     pub(crate) fn flush(&self) -> Result<FlushReport, MaintenanceError> {
         let frozen = self.ask::<Frozen>(Request::Freeze)?;
-        if frozen.deltas.is_empty() {
-            let through = self.shared.manifest.current().wal.replay_from;
-            return Ok(FlushReport { through, ..FlushReport::default() });
-        }
         let has_older = !self.shared.views.load().runs.is_empty();
         let sources = frozen.deltas.iter().map(|delta| sorted(delta));
         let run = write_run(self.shared, "flush", Merge::new(sources), has_older)?;
-        let report = |segments_removed| FlushReport {
-            entries: run.as_ref().map_or(0, |run| run.len()),
-            bytes: run.as_ref().map_or(0, |run| run.file_bytes()),
-            through: frozen.through,
-            segments_removed,
-        };
-        self.publish(
-            |manifest| {
-                manifest.runs.splice(0..0, run.as_deref().map(entry));
-                manifest.wal.replay_from = frozen.through;
-                manifest.wal.oldest_event = frozen.oldest_event;
-            },
-            |view| {
-                view.runs.splice(0..0, run.clone());
-                view.frozen.retain(|delta| !frozen.deltas.iter().any(|done| Arc::ptr_eq(done, delta)));
-            },
-        )?;
-        self.shared.maintenance.flushes.fetch_add(1, Ordering::Relaxed);
+        if frozen.through > self.shared.manifest.current().wal.replay_from {
+            self.publish(
+                |manifest| {
+                    manifest.runs.splice(0..0, run.as_deref().map(entry));
+                    manifest.wal.replay_from = frozen.through;
+                    manifest.wal.oldest_event = frozen.oldest_event;
+                },
+                |view| {
+                    view.runs.splice(0..0, run.clone());
+                    view.frozen.retain(|delta| !frozen.deltas.iter().any(|done| Arc::ptr_eq(done, delta)));
+                },
+            )?;
+        }
+        self.shared.maintenance.flushes.fetch_add(u64::from(run.is_some()), Ordering::Relaxed);
         // An event without a key lives in the log alone: it is kept from the oldest of them on.
         let keep_from = frozen.oldest_event.map_or(frozen.through, |event| event.min(frozen.through));
         let purged = self.ask::<Purged>(|reply| Request::Purge(keep_from, reply))?;
-        Ok(report(purged.segments))
+        Ok(FlushReport {
+            entries: run.as_ref().map_or(0, |run| run.len()),
+            bytes: run.as_ref().map_or(0, |run| run.file_bytes()),
+            through: frozen.through,
+            segments_removed: purged.segments,
+        })
     }
 
     /// Flushes, then merges all runs into one without anything overwritten or deleted.
@@ -312,13 +309,21 @@ fn pause_for(wakes: &Receiver<Wake>, pause: Duration) -> Wake {
 
 fn tend(shared: &Shared) -> Result<(), MaintenanceError> {
     let turn = shared.take_turn();
-    if shared.flush_is_due() || !shared.views.load().frozen.is_empty() {
+    if shared.flush_is_due() || !shared.views.load().frozen.is_empty() || log_is_idle(shared) {
         turn.flush()?;
     }
     if shared.options.auto_flush && shared.views.load().runs.len() > shared.options.max_runs {
         turn.merge_runs()?;
     }
     Ok(())
+}
+
+/// Whether the log keeps segments for nothing, as after stops in the middle of a session that wrote little.
+fn log_is_idle(shared: &Shared) -> bool {
+    shared.options.auto_flush
+        && shared.views.load().delta.operations() == 0
+        && shared.commits.wal_segments.load(Ordering::Relaxed) > 1
+        && shared.visible.next() > shared.manifest.current().wal.replay_from
 }
 
 /// Removes files in the runs' directory that the manifest does not name: what an interrupted flush or compaction

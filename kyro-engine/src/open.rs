@@ -14,7 +14,7 @@ use crate::committer::Log;
 use crate::delta::Delta;
 use crate::error::OpenError;
 use crate::maintenance::remove_orphans;
-use crate::manifest::{Manifest, ManifestFile, Uuid, WalState};
+use crate::manifest::{FILE_NAME, Manifest, ManifestFile, Uuid, WalState};
 use crate::options::Options;
 use crate::queue::{Requests, queue};
 use crate::run_files::{index_path, open_run};
@@ -36,6 +36,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let started = Instant::now();
     create_dir(&*storage, dir)?;
+    refuse_foreign(&*storage, dir)?;
     let lock = lock(&*storage, dir)?;
     let manifest = match ManifestFile::read(&*storage, dir)? {
         Some(manifest) => manifest,
@@ -94,17 +95,22 @@ struct Recovered {
     next_offset: u64,
 }
 
-/// Makes the directory and whatever parents it lacks.
+/// Makes the directory and whatever parents it lacks, each durable in its own parent.
 fn create_dir(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
-    let error = |source| OpenError::Io { doing: "create", path: dir.to_owned(), source };
+    let error = |doing| move |source| OpenError::Io { doing, path: dir.to_owned(), source };
     match storage.create_dir(dir) {
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-            create_dir(storage, parent.ok_or_else(|| error(missing))?)?;
-            storage.create_dir(dir).map_err(error)
+            create_dir(storage, parent(dir).ok_or(missing).map_err(error("create"))?)?;
+            storage.create_dir(dir).map_err(error("create"))?;
         }
-        other => other.map_err(error),
+        other => other.map_err(error("create"))?,
     }
+    parent(dir).map_or(Ok(()), |parent| storage.sync_dir(parent).map_err(error("sync the parent of")))
+}
+
+/// The directory that a path is named in: `.` for a bare name, none for a root.
+fn parent(path: &Path) -> Option<&Path> {
+    path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }
 
 fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuard>, OpenError> {
@@ -116,34 +122,39 @@ fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuard>, OpenErr
     })
 }
 
+/// Refuses, without leaving anything there, a directory that holds files and no database.
+fn refuse_foreign(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
+    let names =
+        storage.list(dir).map_err(|source| OpenError::Io { doing: "list", path: dir.to_owned(), source })?;
+    let ours = |name: &str| ["LOCK", WAL_DIR, RUNS_DIR].contains(&name) || name.starts_with(FILE_NAME);
+    match names.iter().find(|name| !ours(name)) {
+        Some(foreign) if !names.iter().any(|name| name == FILE_NAME) => Err(OpenError::NotADatabase {
+            dir: dir.to_owned(),
+            reason: format!("it has no {FILE_NAME} and holds {foreign}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Starts a new database in a directory that has none: its subdirectories, then its manifest. The log follows.
 fn begin(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Manifest, OpenError> {
     let io = |doing, path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Io { doing, path, source }
     };
-    let names = storage.list(dir).map_err(io("list", dir))?;
-    let leftover = |name: &str| ["LOCK", WAL_DIR, RUNS_DIR].contains(&name) || name.starts_with("MANIFEST.");
-    if let Some(foreign) = names.iter().find(|name| !leftover(name)) {
-        let reason = format!("it has no MANIFEST and holds {foreign}");
-        return Err(OpenError::NotADatabase { dir: dir.to_owned(), reason });
-    }
     for subdirectory in [WAL_DIR, RUNS_DIR] {
         let path = dir.join(subdirectory);
         storage.create_dir(&path).map_err(io("create", &path))?;
         // A database's files are only ever made after its manifest: with files here, the manifest was lost.
         if !storage.list(&path).map_err(io("list", &path))?.is_empty() {
             return Err(OpenError::Corrupt {
-                file: dir.join("MANIFEST"),
+                file: dir.join(FILE_NAME),
                 offset: 0,
                 reason: format!("it is missing, though {} holds files", path.display()),
             });
         }
     }
     storage.sync_dir(dir).map_err(io("sync", dir))?;
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        storage.sync_dir(parent).map_err(io("sync", parent))?;
-    }
     let manifest = Manifest {
         uuid: Uuid(storage.random().map_err(io("name", dir))?),
         generation: 0,

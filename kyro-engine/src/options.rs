@@ -41,12 +41,13 @@ pub struct Options {
     pub durability: Durability,
     /// Size of a log segment in bytes, preallocated. Default 16 MiB.
     pub wal_segment_bytes: u64,
-    /// Recent writes kept in memory before a flush starts, in bytes of log payload. While a flush is running,
-    /// writers go on until four times as much is waiting, and are then held back. Default 64 MiB.
+    /// Recent writes kept in memory before a flush starts, in bytes. While a flush is running, writers go on until
+    /// four times as much is waiting, and are then held back. Default 64 MiB.
     pub delta_bytes: u64,
     /// Operations taken after which a flush starts, whatever their size. Default: no such limit.
     pub flush_every_operations: Option<u64>,
-    /// Bytes of log after which a flush starts. Default: no such limit (the delta's limit bounds the log too).
+    /// Bytes of log written since the last flush after which another starts. Default: no such limit (the delta's
+    /// limit bounds the log too).
     pub wal_max_bytes: Option<u64>,
     /// Whether flushes and merges start by themselves. Default true.
     pub auto_flush: bool,

@@ -53,11 +53,10 @@ impl Shared {
     pub(crate) fn flush_is_due(&self) -> bool {
         let options = &self.options;
         let delta = &self.views.load().delta;
-        let log_bytes = self.commits.wal_bytes.load(Ordering::Relaxed);
         options.auto_flush
             && (delta.bytes() >= options.delta_bytes
                 || options.flush_every_operations.is_some_and(|limit| delta.operations() >= limit)
-                || (delta.operations() > 0 && options.wal_max_bytes.is_some_and(|limit| log_bytes >= limit)))
+                || options.wal_max_bytes.is_some_and(|limit| delta.log_bytes() >= limit))
     }
 
     /// Whether writers have to wait for a flush: four times what the options keep in memory is waiting.

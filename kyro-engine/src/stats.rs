@@ -12,7 +12,7 @@ pub struct Stats {
     pub oldest_offset: u64,
     /// Live keys: exact while everything is in one run, otherwise at most this many (a key may be in several places).
     pub keys_at_most: u64,
-    /// Entries in the deltas, and the log payload they keep in memory, in bytes.
+    /// Entries in the deltas, and the memory they take, in bytes, by estimate.
     pub delta_entries: u64,
     /// See [`Stats::delta_entries`].
     pub delta_bytes: u64,

@@ -50,7 +50,7 @@ impl Views {
 }
 
 impl View {
-    /// Log payload held in memory, in bytes.
+    /// Memory that recent writes take, in bytes, by estimate.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.delta.bytes() + self.frozen.iter().map(|delta| delta.bytes()).sum::<u64>()
     }

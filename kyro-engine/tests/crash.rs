@@ -2,6 +2,7 @@
 //!
 //! After each: the database opens; it holds every acknowledged batch, each batch whole or not at all, in order; no
 //! offset is given out again; a batch that was once gone stays gone; and it works on.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod workload;
 
@@ -20,9 +21,8 @@ struct Width {
 
 impl Width {
     fn from_env() -> Self {
-        let number = |name: &str, default| {
-            std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-        };
+        let number =
+            |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
         Self {
             seeds: number("KYRO_CRASH_SEEDS", 6),
             states: number("KYRO_CRASH_STATES", 6),
@@ -55,7 +55,8 @@ fn nothing_acknowledged_is_lost_at_any_cut() {
                 let crashed = moment.disk.crash(manner);
                 counts.states += 1;
                 let again = counts.states.is_multiple_of(width.double_every);
-                let context = format!("workload {seed}, cut before operation {}, manner {manner}", moment.operation);
+                let context =
+                    format!("workload {seed}, cut before operation {}, manner {manner}", moment.operation);
                 recover(&crashed, &model, acked, submitted, again, &mut counts, &context);
             }
         }
@@ -64,7 +65,10 @@ fn nothing_acknowledged_is_lost_at_any_cut() {
         "crash: {} workloads, {} cuts, {} states, {} states of a second cut during recovery",
         width.seeds, counts.cuts, counts.states, counts.second_states
     );
-    assert!(counts.states > 1000 && counts.second_states > 100, "the search was not wide enough to mean anything");
+    assert!(
+        counts.states > 1000 && counts.second_states > 100,
+        "the search was not wide enough to mean anything"
+    );
 }
 
 /// Opens a crashed disk, checks it, writes on; with `again`, cuts the power during that as well.
@@ -89,7 +93,11 @@ fn recover(
     let committed = engine.write(batch(&ops)).and_then(kyro_engine::Commit::wait);
     let committed = committed.unwrap_or_else(|error| panic!("{context}: write refused: {error}"));
     let used = model.next_offset(submitted);
-    assert!(committed.first_offset >= used, "{context}: offset {} again, {used} is next", committed.first_offset);
+    assert!(
+        committed.first_offset >= used,
+        "{context}: offset {} again, {used} is next",
+        committed.first_offset
+    );
     let acked_at = disk.operations();
     after.attempts.push(Attempt {
         submitted: begun,
@@ -106,7 +114,8 @@ fn recover(
         for manner in [0, 1, 2 + moment.operation] {
             counts.second_states += 1;
             let twice = moment.disk.crash(manner);
-            let context = format!("{context}; cut again before operation {}, manner {manner}", moment.operation);
+            let context =
+                format!("{context}; cut again before operation {}, manner {manner}", moment.operation);
             let engine = open(&twice).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
             // Until the first recovery was through, a batch that it did not acknowledge may still go either way.
             if moment.operation >= begun {

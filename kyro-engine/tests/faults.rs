@@ -1,9 +1,10 @@
 //! Disks that fail: what is refused, what goes on, and what is there afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod workload;
 
-use kyro_engine::storage::sim::{Fault, FaultKind};
 use kyro_engine::storage::SimDisk;
+use kyro_engine::storage::sim::{Fault, FaultKind};
 use kyro_engine::{Batch, Commit, Engine, MaintenanceError, WriteError};
 use workload::{Attempt, Model, Random, batch, check, open};
 
@@ -96,14 +97,20 @@ fn a_flush_that_fails_at_any_operation_leaves_everything_as_it_was() {
             let read = |engine: &Engine, when: &str| {
                 for key in 0..50 {
                     let expected: &[u8] = if key == 7 { b"second" } else { b"first" };
-                    assert_eq!(engine.get(key).unwrap().as_deref(), Some(expected), "{kind:?} at {nth}, {when}");
+                    assert_eq!(
+                        engine.get(key).unwrap().as_deref(),
+                        Some(expected),
+                        "{kind:?} at {nth}, {when}"
+                    );
                 }
             };
             read(&engine, "after the failure");
             if flushed.is_err() {
                 failures += 1;
                 if !poisoned {
-                    engine.compact().unwrap_or_else(|error| panic!("{kind:?} at {nth}: not tried again: {error}"));
+                    engine
+                        .compact()
+                        .unwrap_or_else(|error| panic!("{kind:?} at {nth}: not tried again: {error}"));
                     read(&engine, "after the second try");
                 }
             }
@@ -140,8 +147,8 @@ fn nothing_acknowledged_is_lost_whatever_operation_fails() {
                     let Some((model, acked)) = finished else { continue };
                     for next in [disk.restart(), disk.crash(at + 2)] {
                         next.clear_faults();
-                        let engine =
-                            open(&next).unwrap_or_else(|error| panic!("{kind:?} at {at}, sticky {sticky}: {error:?}"));
+                        let engine = open(&next)
+                            .unwrap_or_else(|error| panic!("{kind:?} at {at}, sticky {sticky}: {error:?}"));
                         check(&engine, &model, acked, model.attempts.len());
                     }
                 }

@@ -1,4 +1,5 @@
 //! Opening, closing, and the directories that are refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::path::Path;
 use std::time::Duration;

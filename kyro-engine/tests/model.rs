@@ -1,4 +1,5 @@
 //! The engine against a map, over random steps with reopenings and power cuts.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod workload;
 

@@ -1,4 +1,5 @@
 //! Which path answers a read, and what happens when the bytes under it are damaged.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,8 @@ fn options() -> Options {
 }
 
 fn file(dir: &Path, suffix: &str) -> PathBuf {
-    let mut files: Vec<_> = std::fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == suffix));
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)

@@ -14,20 +14,21 @@ use kyro_engine::storage::SimDisk;
 use kyro_engine::{Batch, Engine, EventOp, Options};
 
 /// The database's directory on the simulated disk.
-pub const DIR: &str = "/db";
+pub(crate) const DIR: &str = "/db";
 
 /// The key under which each batch puts its number, counted from 1.
-pub const COUNTER: u64 = u64::MAX;
+pub(crate) const COUNTER: u64 = u64::MAX;
 
 /// Keys the workload writes: few, so that they are overwritten and deleted often. Ends of the range included.
-pub const KEYS: [u64; 12] = [0, 1, 2, 7, 1 << 20, (1 << 53) + 1, 1 << 63, u64::MAX - 1, 99, 100, 101, 5_000_000];
+pub(crate) const KEYS: [u64; 12] =
+    [0, 1, 2, 7, 1 << 20, (1 << 53) + 1, 1 << 63, u64::MAX - 1, 99, 100, 101, 5_000_000];
 
 /// A small generator of pseudo-random numbers (SplitMix64).
 #[derive(Debug, Clone)]
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,14 +36,14 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
 
 /// One operation of a batch, as the model keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     Put(u64, Vec<u8>),
     Delete(u64),
     Append(Vec<u8>),
@@ -50,30 +51,30 @@ pub enum Op {
 
 /// One batch that was handed to the engine.
 #[derive(Debug, Clone)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Disk operations there had been when it was handed over, and when it was acknowledged.
-    pub submitted: u64,
-    pub acked: Option<u64>,
-    pub first_offset: Option<u64>,
-    pub ops: Vec<Op>,
+    pub(crate) submitted: u64,
+    pub(crate) acked: Option<u64>,
+    pub(crate) first_offset: Option<u64>,
+    pub(crate) ops: Vec<Op>,
 }
 
 /// Everything that was attempted, in order.
 #[derive(Debug, Clone, Default)]
-pub struct Model {
-    pub attempts: Vec<Attempt>,
+pub(crate) struct Model {
+    pub(crate) attempts: Vec<Attempt>,
 }
 
 /// What a number of batches makes: values with their offsets (where known), and events.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct State {
-    pub values: BTreeMap<u64, (Option<u64>, Vec<u8>)>,
-    pub events: Vec<Vec<u8>>,
+pub(crate) struct State {
+    pub(crate) values: BTreeMap<u64, (Option<u64>, Vec<u8>)>,
+    pub(crate) events: Vec<Vec<u8>>,
 }
 
 impl Model {
     /// The state after the first `batches` attempts.
-    pub fn state(&self, batches: usize) -> State {
+    pub(crate) fn state(&self, batches: usize) -> State {
         let mut state = State::default();
         for attempt in &self.attempts[..batches] {
             for (index, op) in attempt.ops.iter().enumerate() {
@@ -89,25 +90,26 @@ impl Model {
     }
 
     /// How many batches were acknowledged before the disk's operation `operation`.
-    pub fn acked_before(&self, operation: u64) -> usize {
+    pub(crate) fn acked_before(&self, operation: u64) -> usize {
         self.attempts.iter().take_while(|attempt| attempt.acked.is_some_and(|at| at <= operation)).count()
     }
 
     /// How many batches had been handed over before the disk's operation `operation`.
-    pub fn submitted_before(&self, operation: u64) -> usize {
+    pub(crate) fn submitted_before(&self, operation: u64) -> usize {
         self.attempts.iter().take_while(|attempt| attempt.submitted <= operation).count()
     }
 
     /// One past the last offset that the first `batches` attempts used, as far as it is known.
-    pub fn next_offset(&self, batches: usize) -> u64 {
-        let used = self.attempts[..batches].iter().rev().find_map(|attempt| {
-            attempt.first_offset.map(|first| first + attempt.ops.len() as u64)
-        });
+    pub(crate) fn next_offset(&self, batches: usize) -> u64 {
+        let used = self.attempts[..batches]
+            .iter()
+            .rev()
+            .find_map(|attempt| attempt.first_offset.map(|first| first + attempt.ops.len() as u64));
         used.unwrap_or(0)
     }
 
     /// The next batch: one to four operations and the counter.
-    pub fn next_batch(&self, random: &mut Random) -> Vec<Op> {
+    pub(crate) fn next_batch(&self, random: &mut Random) -> Vec<Op> {
         let number = self.attempts.len() as u64 + 1;
         let mut ops = vec![Op::Put(COUNTER, number.to_le_bytes().to_vec())];
         for _ in 0..=random.below(3) {
@@ -133,7 +135,7 @@ fn value(key: u64, number: u64, random: &mut Random) -> Vec<u8> {
     (0..length).map(|_| bytes.next() as u8).collect()
 }
 
-pub fn batch(ops: &[Op]) -> Batch {
+pub(crate) fn batch(ops: &[Op]) -> Batch {
     let mut batch = Batch::new();
     for op in ops {
         match op {
@@ -146,7 +148,7 @@ pub fn batch(ops: &[Op]) -> Batch {
 }
 
 /// Small segments and an eager witness, so that rotation and confirmation happen all the time.
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     let mut options = Options::default();
     options.wal_segment_bytes = 16 << 10;
     options.confirm_after = Duration::from_millis(1);
@@ -155,12 +157,12 @@ pub fn options() -> Options {
     options
 }
 
-pub fn open(disk: &SimDisk) -> Result<Engine, kyro_engine::OpenError> {
+pub(crate) fn open(disk: &SimDisk) -> Result<Engine, kyro_engine::OpenError> {
     Engine::open_on(Arc::new(disk.clone()), Path::new(DIR), options())
 }
 
 /// Writes `batches` batches, in bursts of up to three, with flushes, compactions and reopenings between them.
-pub fn run(disk: &SimDisk, seed: u64, batches: usize) -> Model {
+pub(crate) fn run(disk: &SimDisk, seed: u64, batches: usize) -> Model {
     let mut random = Random(seed);
     let mut model = Model::default();
     let mut engine = open(disk).expect("an empty disk opens");
@@ -181,7 +183,7 @@ pub fn run(disk: &SimDisk, seed: u64, batches: usize) -> Model {
 }
 
 /// One to three batches in flight together.
-pub fn burst(disk: &SimDisk, engine: &Engine, model: &mut Model, random: &mut Random) {
+pub(crate) fn burst(disk: &SimDisk, engine: &Engine, model: &mut Model, random: &mut Random) {
     let first = model.attempts.len();
     let mut commits = Vec::new();
     for _ in 0..=random.below(3) {
@@ -201,7 +203,7 @@ pub fn burst(disk: &SimDisk, engine: &Engine, model: &mut Model, random: &mut Ra
 
 /// Checks that an engine holds exactly what some number of batches, at least `acked` and at most `submitted`, makes,
 /// and gives that number.
-pub fn check(engine: &Engine, model: &Model, acked: usize, submitted: usize) -> usize {
+pub(crate) fn check(engine: &Engine, model: &Model, acked: usize, submitted: usize) -> usize {
     let counter = engine.get(COUNTER).expect("the counter reads");
     let batches = counter.map_or(0, |bytes| u64::from_le_bytes((&*bytes).try_into().expect("eight bytes")));
     let batches = usize::try_from(batches).expect("a count");

@@ -1,0 +1,149 @@
+//! The files of a database, byte for byte: every version that was ever written opens, and today's code still writes
+//! the same bytes for the newest.
+//!
+//! `golden/vN/` holds the directory that [`write`] made when format N was released. A golden file is never changed.
+//! When this test fails because bytes changed on purpose, give the format that changed a new version number, keep
+//! reading the old one, and add a new directory; `KYRO_GOLDEN_WRITE=1` writes it where none is.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kyro_engine::storage::{SimDisk, Storage};
+use kyro_engine::{Batch, Commit, Engine, EventOp, Options};
+
+const NEWEST: &str = "v1";
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.wal_segment_bytes = 16 << 10;
+    options.auto_flush = false;
+    // No witness by the clock: the bytes must not depend on how fast this machine is.
+    options.confirm_after = Duration::from_secs(3600);
+    options
+}
+
+fn open(disk: &SimDisk) -> Engine {
+    Engine::open_on(Arc::new(disk.clone()), "/db", options()).expect("opens")
+}
+
+/// Two runs (one with a tombstone), a log with all three kinds of operation, a clean close.
+fn write() -> SimDisk {
+    let disk = SimDisk::new();
+    let engine = open(&disk);
+    let commit = |batch: Batch| engine.write(batch).and_then(Commit::wait).expect("commits");
+    let mut batch = Batch::new();
+    for key in 0..100_u64 {
+        batch.put(key * key * 1_000_003, format!("value {key}"));
+    }
+    commit(batch);
+    engine.flush().expect("flushes");
+    let mut batch = Batch::new();
+    batch.put(u64::MAX, "the largest key").put(0, "").delete(1_000_003);
+    commit(batch);
+    engine.flush().expect("flushes");
+    let mut batch = Batch::new();
+    batch.append("an event").put(4 * 1_000_003, "in the log").delete(9 * 1_000_003);
+    commit(batch);
+    engine.close().expect("closes");
+    disk
+}
+
+fn check(engine: &Engine, version: &str) {
+    for key in 0..100_u64 {
+        let found = engine.get(key * key * 1_000_003).expect("reads");
+        let expected = match key {
+            0 => Some(String::new()),
+            1 | 3 => None,
+            2 => Some("in the log".to_owned()),
+            _ => Some(format!("value {key}")),
+        };
+        assert_eq!(found.as_deref(), expected.as_ref().map(String::as_bytes), "{version}, key {key}");
+    }
+    assert_eq!(engine.get(u64::MAX).expect("reads").as_deref(), Some(&b"the largest key"[..]));
+    assert_eq!(engine.offset(u64::MAX).expect("reads"), Some(100));
+    assert_eq!(engine.next_offset(), 106, "{version}");
+    let event = engine.replay(103, None).expect("history").next().expect("an event").expect("reads");
+    assert_eq!(event.op, EventOp::Append { payload: "an event".into() }, "{version}");
+    let stats = engine.stats();
+    assert_eq!((stats.mispredicts, stats.recovery.indexes_rebuilt), (0, 0), "{version}");
+    engine.verify().expect("every block is whole");
+}
+
+fn golden_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// Files of a database, by their path in it. `LOCK` holds a pid and a spare segment holds nothing.
+fn files(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
+    let all = disk.contents().into_iter();
+    all.filter_map(|(path, bytes)| Some((path.strip_prefix("/db").ok()?.to_owned(), bytes)))
+        .filter(|(path, _)| path != Path::new("LOCK") && !path.to_string_lossy().contains("spare"))
+        .collect()
+}
+
+fn load(dir: &Path, below: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for entry in std::fs::read_dir(dir).expect("a golden directory") {
+        let path = entry.expect("an entry").path();
+        let name = below.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            load(&path, &name, files);
+        } else {
+            files.insert(name, std::fs::read(&path).expect("a golden file"));
+        }
+    }
+}
+
+#[test]
+fn reads_every_version_ever_written() {
+    let mut versions = 0;
+    for entry in std::fs::read_dir(golden_dir()).expect("golden files") {
+        let dir = entry.expect("an entry").path();
+        let version = dir.file_name().expect("a name").to_string_lossy().into_owned();
+        let mut golden = BTreeMap::new();
+        load(&dir, Path::new(""), &mut golden);
+        let disk = SimDisk::new();
+        for sub in ["/db", "/db/wal", "/db/runs"] {
+            disk.create_dir(Path::new(sub)).expect("makes a directory");
+        }
+        for (path, bytes) in &golden {
+            disk.overwrite(&Path::new("/db").join(path), bytes).expect("puts a file");
+        }
+        check(&open(&disk), &version);
+        versions += 1;
+    }
+    assert!(versions > 0, "no golden files");
+}
+
+#[test]
+fn writes_the_same_bytes_as_ever() {
+    let disk = write();
+    check(&open(&disk.fork()), "today");
+    let today = files(&disk);
+    let dir = golden_dir().join(NEWEST);
+    if !dir.exists() && std::env::var_os("KYRO_GOLDEN_WRITE").is_some() {
+        for (path, bytes) in &today {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("makes a directory");
+            std::fs::write(path, bytes).expect("writes a golden file");
+        }
+    }
+    let mut golden = BTreeMap::new();
+    load(&dir, Path::new(""), &mut golden);
+    assert_eq!(
+        today.keys().collect::<Vec<_>>(),
+        golden.keys().collect::<Vec<_>>(),
+        "the files of a database"
+    );
+    for (path, bytes) in &golden {
+        let differs = today[path].iter().zip(bytes).position(|(today, golden)| today != golden);
+        assert!(
+            today[path] == *bytes,
+            "{} is written differently than in {NEWEST} (first at byte {differs:?}): a changed format needs a new \
+             version number and its own golden directory",
+            path.display()
+        );
+    }
+}
