@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod campaign;
 mod formats;
 mod golden;
 mod layers;
@@ -49,6 +50,16 @@ const CHORES: &[Chore] = &[
         name: "formats",
         summary: "check that every file ever written still reads, byte for byte; --add FILE lists a new golden file",
         run: formats::run,
+    },
+    Chore {
+        name: "crash",
+        summary: "cut the power of a simulated disk at every operation; --seeds, --states, --double-every",
+        run: campaign::crash,
+    },
+    Chore {
+        name: "kill",
+        summary: "SIGKILL a server under load, again and again on one directory; --cycles, --writers",
+        run: campaign::kill,
     },
     Chore { name: "bench", summary: "run kyro-bench, optimised, with the arguments given", run: bench::run },
 ];
