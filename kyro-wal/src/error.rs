@@ -198,6 +198,21 @@ pub struct Corruption {
     pub frames_after: u64,
 }
 
+impl Corruption {
+    /// Damage at a place, with nothing more known.
+    pub(crate) fn new(file: &Path, at: u64, what: &'static str) -> Self {
+        Self {
+            file: file.to_owned(),
+            at,
+            what,
+            expected: None,
+            found: None,
+            last_good_offset: None,
+            frames_after: 0,
+        }
+    }
+}
+
 impl std::fmt::Display for Corruption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} is damaged at byte {}: {}", self.file.display(), self.at, self.what)?;

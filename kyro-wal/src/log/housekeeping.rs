@@ -1,0 +1,94 @@
+//! What keeps a log from growing for ever, and rotations from costing a commit: purging, and spares.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::segment;
+use crate::{Error, Spare, SpareJob};
+
+use super::{Purged, Wal};
+
+impl Wal {
+    /// Goes on in a new segment, unless the live one is empty. Gives the live segment's number. What is gathered in the
+    /// group stays there.
+    ///
+    /// Every frame written so far is durable when this returns, has a witness, and can be purged.
+    ///
+    /// # Errors
+    /// As [`write_group`](Self::write_group), but the group stays.
+    pub fn rotate(&mut self) -> Result<u64, Error> {
+        self.check_poison()?;
+        if self.live.place.frames > 0
+            || self.live.closed
+            || self.live.segment.header.metadata != self.metadata
+        {
+            self.rotate_for(0, 0)?;
+        }
+        Ok(self.live.segment.number())
+    }
+
+    /// The oldest segment that [`purge_before`](Self::purge_before) with this offset would leave. Store it durably as
+    /// [`Expected::first_segment`](crate::Expected::first_segment) before purging.
+    pub fn first_segment_after_purge(&self, offset: u64) -> u64 {
+        let purged = self.purgeable(offset);
+        self.sealed.get(purged).map_or(self.live.segment.number(), |sealed| sealed.number)
+    }
+
+    /// Removes the sealed segments whose every offset is below `offset`, oldest first. The live segment stays; call
+    /// [`rotate`](Self::rotate) first to have it go as well.
+    ///
+    /// The removals need not be durable, and are not synced: what a crash brings back, the next opening takes for
+    /// history or removes.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: those removed before the failure are gone; [`Error::Poisoned`].
+    pub fn purge_before(&mut self, offset: u64) -> Result<Purged, Error> {
+        self.check_poison()?;
+        let mut purged = Purged::default();
+        for _ in 0..self.purgeable(offset) {
+            let Some(oldest) = self.sealed.front() else { break };
+            let path = self.dir.join(segment::name(oldest.number));
+            match self.storage.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("removing", &path, error));
+                }
+                _ => {}
+            }
+            purged.segments += 1;
+            purged.bytes += oldest.bytes;
+            self.sealed.pop_front();
+        }
+        purged.first_segment = self.stats().first_segment;
+        Ok(purged)
+    }
+
+    /// The job of preparing the next segment's file, if it is to be done: to be run on another thread, so that the
+    /// next rotation writes no zeros. `None` while a spare waits, or a job or its outcome is still held somewhere.
+    pub fn spare_job(&self) -> Option<SpareJob> {
+        if self.spare.is_some() || !self.no_spare_job_runs() || self.poisoned.is_some() {
+            return None;
+        }
+        Some(SpareJob {
+            storage: Arc::clone(&self.storage),
+            dir: self.dir.clone(),
+            bytes: self.options.segment_bytes,
+            ticket: Arc::clone(&self.spare_ticket),
+        })
+    }
+
+    /// Takes a prepared file for the next rotation.
+    pub fn accept_spare(&mut self, spare: Spare) {
+        self.spare = Some(spare);
+    }
+
+    pub(super) fn no_spare_job_runs(&self) -> bool {
+        Arc::strong_count(&self.spare_ticket) == 1
+    }
+
+    /// How many sealed segments, from the oldest on, lie wholly below an offset.
+    fn purgeable(&self, offset: u64) -> usize {
+        let unsealed = usize::from(self.unsealed.is_some());
+        let candidates = self.sealed.iter().take(self.sealed.len() - unsealed);
+        candidates.take_while(|sealed| sealed.next_offset <= offset).count()
+    }
+}
