@@ -21,4 +21,4 @@ pub use format::{CHECKSUM_CRC32, FORMAT_VERSION, MAX_FRAME_OFFSETS, MAX_METADATA
 pub use log::{LogStats, Payload, Purged, Spare, SpareJob, Synced, Wal, Written};
 pub use options::{CleanMark, Expected, Identity, Options};
 pub use reader::Reader;
-pub use recovery::{Frame, Recovery, Tail};
+pub use recovery::{Extent, Frame, Recovery, Tail};

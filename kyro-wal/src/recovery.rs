@@ -65,6 +65,20 @@ pub struct Frame<'a> {
     pub at: u64,
 }
 
+/// How much of a log there is; see [`Recovery::extent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Extent {
+    /// Segments.
+    pub segments: u64,
+    /// Bytes they take on disk.
+    pub bytes: u64,
+    /// Number of the oldest.
+    pub first_segment: u64,
+    /// The oldest offset that can be read.
+    pub oldest_offset: u64,
+}
+
 /// How the log ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -159,6 +173,18 @@ impl Recovery {
     /// The epoch of the newest segment: the next writer's must not be smaller.
     pub fn epoch(&self) -> u64 {
         self.chain.segments.last().map_or(0, |segment| segment.header.epoch)
+    }
+
+    /// The oldest offset whose history is still here, and the segments with the bytes they take: what
+    /// [`Wal::stats`] says once the log is open.
+    pub fn extent(&self) -> Extent {
+        let segments = &self.chain.segments;
+        Extent {
+            segments: segments.len() as u64,
+            bytes: segments.iter().map(|segment| segment.len).sum(),
+            first_segment: segments.first().map_or(0, Segment::number),
+            oldest_offset: segments.first().map_or(0, |segment| segment.header.first_offset),
+        }
     }
 
     /// Bytes read, and bytes to read in all (an upper bound), for showing progress.
