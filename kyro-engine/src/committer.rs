@@ -94,7 +94,6 @@ impl Committer {
 
     /// Serves requests until it is told to close. Never panics on purpose; if it does, the caller poisons.
     pub(crate) fn run(mut self) {
-        self.publish_log_stats();
         loop {
             let request = match self.patience() {
                 None => self.requests.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -434,13 +433,15 @@ impl Committer {
     }
 
     fn publish_log_stats(&self) {
-        let Log::Live(wal) = &self.log else { return };
-        let stats = wal.stats();
-        let commits = &self.shared.commits;
-        commits.wal_segments.store(stats.segments, Ordering::Relaxed);
-        commits.wal_bytes.store(stats.bytes, Ordering::Relaxed);
-        commits.wal_first_segment.store(stats.first_segment, Ordering::Relaxed);
-        commits.wal_oldest_offset.store(stats.oldest_offset, Ordering::Relaxed);
+        if let Log::Live(wal) = &self.log {
+            let stats = wal.stats();
+            self.shared.commits.set_log(
+                stats.segments,
+                stats.bytes,
+                stats.first_segment,
+                stats.oldest_offset,
+            );
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::manifest::{FILE_NAME, Manifest, ManifestFile, Uuid, WalState};
 use crate::options::Options;
 use crate::queue::{Requests, queue};
 use crate::run_files::{index_path, open_run};
-use crate::shared::{ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
+use crate::shared::{CommitStats, ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
 use crate::stats::RecoveryStats;
 use crate::view::{View, Views};
 use crate::visible::Visible;
@@ -61,6 +61,18 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
     let wal_dir = dir.join(WAL_DIR);
     let log = open_log(&storage, &wal_dir, &manifest_file, &options, &delta, &mut recovered)?;
     recovered.recovery.time = started.elapsed();
+    let commits = CommitStats::default();
+    match &log {
+        Log::Clean(recovery) => {
+            let log = recovery.extent();
+            commits.set_log(log.segments, log.bytes, log.first_segment, log.oldest_offset);
+        }
+        Log::Live(wal) => {
+            let log = wal.stats();
+            commits.set_log(log.segments, log.bytes, log.first_segment, log.oldest_offset);
+        }
+        Log::Gone => {}
+    }
 
     let (queue, requests) = queue(options.max_queue);
     let shared = Arc::new(Shared {
@@ -72,7 +84,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         queue,
         counters: Default::default(),
         health: Default::default(),
-        commits: Default::default(),
+        commits,
         maintenance: Default::default(),
         turn: Default::default(),
         next_run: AtomicU64::new(manifest.next_run),

@@ -121,6 +121,16 @@ pub(crate) struct CommitStats {
     pub(crate) wal_oldest_offset: AtomicU64,
 }
 
+impl CommitStats {
+    /// What there is of the log.
+    pub(crate) fn set_log(&self, segments: u64, bytes: u64, first_segment: u64, oldest_offset: u64) {
+        self.wal_segments.store(segments, Ordering::Relaxed);
+        self.wal_bytes.store(bytes, Ordering::Relaxed);
+        self.wal_first_segment.store(first_segment, Ordering::Relaxed);
+        self.wal_oldest_offset.store(oldest_offset, Ordering::Relaxed);
+    }
+}
+
 /// Numbers of the maintenance.
 #[derive(Debug, Default)]
 pub(crate) struct MaintenanceStats {

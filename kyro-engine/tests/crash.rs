@@ -6,6 +6,8 @@
 
 mod workload;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use kyro_engine::storage::SimDisk;
 use workload::{Attempt, Model, Random, batch, check, open, run};
 
@@ -33,66 +35,87 @@ impl Width {
 
 #[derive(Default)]
 struct Counts {
-    cuts: u64,
-    states: u64,
-    second_states: u64,
+    cuts: AtomicU64,
+    states: AtomicU64,
+    second_states: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_at_any_cut() {
     let width = Width::from_env();
-    let mut counts = Counts::default();
-    for seed in 0..width.seeds {
-        let disk = SimDisk::new();
-        disk.record_history();
-        let model = run(&disk, seed, 30);
-        for moment in disk.take_history() {
-            counts.cuts += 1;
-            let acked = model.acked_before(moment.operation);
-            let submitted = model.submitted_before(moment.operation);
-            for choice in 0..width.states {
-                let manner = choice.min(1).max(choice * (1 + moment.operation));
-                let crashed = moment.disk.crash(manner);
-                counts.states += 1;
-                let again = counts.states.is_multiple_of(width.double_every);
-                let context =
-                    format!("workload {seed}, cut before operation {}, manner {manner}", moment.operation);
-                recover(&crashed, &model, acked, submitted, again, &mut counts, &context);
-            }
+    let counts = Counts::default();
+    let next_seed = AtomicU64::new(0);
+    // An engine mostly waits for its own threads: more workloads at once than there are processors.
+    std::thread::scope(|scope| {
+        for _ in 0..width.seeds.min(8) {
+            scope.spawn(|| {
+                while let Some(seed) = Some(count(&next_seed) - 1).filter(|seed| *seed < width.seeds) {
+                    cut_everywhere(seed, &width, &counts);
+                }
+            });
+        }
+    });
+    let [cuts, states, second] =
+        [&counts.cuts, &counts.states, &counts.second_states].map(|counter| counter.load(Ordering::Relaxed));
+    println!(
+        "crash: {} workloads, {cuts} cuts, {states} states, {second} states of a second cut during recovery",
+        width.seeds
+    );
+    assert!(states > 1000 && second > 100, "the search was not wide enough to mean anything");
+}
+
+/// Runs one workload and cuts the power before each of its operations.
+fn cut_everywhere(seed: u64, width: &Width, counts: &Counts) {
+    let disk = SimDisk::new();
+    disk.record_history();
+    let model = run(&disk, seed, 30);
+    for moment in disk.take_history() {
+        count(&counts.cuts);
+        let acked = model.acked_before(moment.operation);
+        let submitted = model.submitted_before(moment.operation);
+        // What a kill at this point leaves is everything that was written, synced or not.
+        let context = format!("workload {seed}, killed before operation {}", moment.operation);
+        let killed =
+            open(&moment.disk.restart()).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
+        let written = check(&killed, &model, acked, submitted);
+        drop(killed);
+        let bounds = Bounds { acked, written, submitted };
+        for choice in 0..width.states {
+            let manner = choice.min(1).max(choice * (1 + moment.operation));
+            let crashed = moment.disk.crash(manner);
+            let again = count(&counts.states).is_multiple_of(width.double_every);
+            let context =
+                format!("workload {seed}, cut before operation {}, manner {manner}", moment.operation);
+            recover(&crashed, &model, &bounds, again, counts, &context);
         }
     }
-    println!(
-        "crash: {} workloads, {} cuts, {} states, {} states of a second cut during recovery",
-        width.seeds, counts.cuts, counts.states, counts.second_states
-    );
-    assert!(
-        counts.states > 1000 && counts.second_states > 100,
-        "the search was not wide enough to mean anything"
-    );
+}
+
+/// Batches that must be there, that had reached a file, and that had been handed over.
+struct Bounds {
+    acked: usize,
+    written: usize,
+    submitted: usize,
 }
 
 /// Opens a crashed disk, checks it, writes on; with `again`, cuts the power during that as well.
-fn recover(
-    disk: &SimDisk,
-    model: &Model,
-    acked: usize,
-    submitted: usize,
-    again: bool,
-    counts: &mut Counts,
-    context: &str,
-) {
+fn recover(disk: &SimDisk, model: &Model, bounds: &Bounds, again: bool, counts: &Counts, context: &str) {
     if again {
         disk.record_history();
     }
     let engine = open(disk).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
-    let batches = check(&engine, model, acked, submitted);
+    let batches = check(&engine, model, bounds.acked, bounds.submitted);
     // What is there now is there for good; what is not must not come back. One more batch, and it goes on from there.
     let mut after = Model { attempts: model.attempts[..batches].to_vec() };
-    let ops = after.next_batch(&mut Random(counts.states));
+    let ops = after.next_batch(&mut Random(bounds.written as u64));
     let begun = disk.operations();
     let committed = engine.write(batch(&ops)).and_then(kyro_engine::Commit::wait);
     let committed = committed.unwrap_or_else(|error| panic!("{context}: write refused: {error}"));
-    let used = model.next_offset(submitted);
+    let used = model.next_offset(bounds.written);
     assert!(
         committed.first_offset >= used,
         "{context}: offset {} again, {used} is next",
@@ -112,7 +135,7 @@ fn recover(
     }
     for moment in disk.take_history() {
         for manner in [0, 1, 2 + moment.operation] {
-            counts.second_states += 1;
+            count(&counts.second_states);
             let twice = moment.disk.crash(manner);
             let context =
                 format!("{context}; cut again before operation {}, manner {manner}", moment.operation);
@@ -122,7 +145,7 @@ fn recover(
                 let acked = if moment.operation >= acked_at { batches + 1 } else { batches };
                 check(&engine, &after, acked, batches + 1);
             } else {
-                check(&engine, model, acked, submitted);
+                check(&engine, model, bounds.acked, bounds.submitted);
             }
             engine.close().unwrap_or_else(|error| panic!("{context}: close: {error}"));
         }

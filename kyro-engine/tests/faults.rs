@@ -84,7 +84,9 @@ fn a_flush_that_fails_at_any_operation_leaves_everything_as_it_was() {
             let disk = SimDisk::new();
             let engine = open(&disk).unwrap();
             let mut batch = Batch::new();
-            (0..50).for_each(|key| drop(batch.put(key, "first")));
+            for key in 0..50 {
+                batch.put(key, "first");
+            }
             engine.write(batch).and_then(Commit::wait).unwrap();
             engine.flush().unwrap();
             put(&engine, 7, "second").unwrap();
