@@ -246,22 +246,7 @@ impl Wal {
         if self.live.synced == self.live.place.at {
             return Ok(());
         }
-        if !cfg!(mutant = "skip_fdatasync")
-            && let Err(error) = self.live.segment.file.sync_data()
-            && !cfg!(mutant = "retry_failed_sync")
-        {
-            return Err(self.poison("a sync of", &self.live.segment.path.clone(), &error));
-        }
-        self.live.synced = self.live.place.at;
-        self.counters.syncs += 1;
-        if let Some(notify) = &mut self.on_sync {
-            notify(Synced {
-                next_offset: self.next_offset,
-                segment: self.live.segment.number(),
-                end: self.live.synced,
-            });
-        }
-        Ok(())
+        self.sync_live()
     }
 
     /// Gives the last synced group a witness, if it has none: an empty frame whose watermark covers it, so that damage
@@ -305,6 +290,7 @@ impl Wal {
         if !self.live.closed {
             self.confirm()?;
         }
+        self.wipe_end()?;
         self.sync()?;
         Ok(CleanMark {
             segment: self.live.segment.number(),
@@ -370,6 +356,7 @@ impl Wal {
         match self.live.segment.file.write_at(bytes, at) {
             Ok(()) => {
                 self.live.place = *after;
+                self.live.residue = false;
                 self.counters.bytes += bytes.len() as u64;
                 Ok(())
             }
@@ -383,21 +370,53 @@ impl Wal {
         let live = &mut self.live;
         // What stays behind the wiped header cannot continue a chain either: later frames count one attempt more.
         live.place.attempt = live.place.attempt.wrapping_add(1);
+        live.residue = true;
         let file = live.segment.path.clone();
-        let wiped = live.segment.file.write_at(&[0; FRAME_HEADER], live.place.at);
-        let certain = match wiped {
-            Ok(()) => {
-                if let Err(error) = live.segment.file.sync_data() {
-                    return self.poison("a sync of", &file, &error);
-                }
-                // The sync covered every frame written before as well.
-                self.live.synced = self.live.place.at;
-                true
+        match self.wipe_end() {
+            Ok(()) => Error::StorageFull { file, needed, certain: true, source },
+            Err(Error::StorageFull { .. }) => Error::StorageFull { file, needed, certain: false, source },
+            Err(error) => error,
+        }
+    }
+
+    /// Overwrites, durably, the place of the next frame's header with zeros, if a frame may be there.
+    fn wipe_end(&mut self) -> Result<(), Error> {
+        if !self.live.residue {
+            return Ok(());
+        }
+        let file = self.live.segment.path.clone();
+        let needed = FRAME_HEADER as u64;
+        match self.live.segment.file.write_at(&[0; FRAME_HEADER], self.live.place.at) {
+            Ok(()) => {}
+            Err(source) if is_storage_full(&source) => {
+                return Err(Error::StorageFull { file, needed, certain: false, source });
             }
-            Err(error) if is_storage_full(&error) => false,
-            Err(error) => return self.poison("a write to", &file, &error),
-        };
-        Error::StorageFull { file, needed, certain, source }
+            Err(error) => return Err(self.poison("a write to", &file, &error)),
+        }
+        self.sync_live()?;
+        self.live.residue = false;
+        Ok(())
+    }
+
+    /// Makes everything written to the live segment durable.
+    fn sync_live(&mut self) -> Result<(), Error> {
+        if !cfg!(mutant = "skip_fdatasync")
+            && let Err(error) = self.live.segment.file.sync_data()
+            && !cfg!(mutant = "retry_failed_sync")
+        {
+            return Err(self.poison("a sync of", &self.live.segment.path.clone(), &error));
+        }
+        let news = self.live.synced < self.live.place.at;
+        self.live.synced = self.live.place.at;
+        self.counters.syncs += 1;
+        if news && let Some(notify) = &mut self.on_sync {
+            notify(Synced {
+                next_offset: self.next_offset,
+                segment: self.live.segment.number(),
+                end: self.live.synced,
+            });
+        }
+        Ok(())
     }
 
     fn check_poison(&self) -> Result<(), Error> {

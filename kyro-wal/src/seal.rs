@@ -16,6 +16,9 @@
 //!   again. Legal only while N+1 has no frame, otherwise the footer was durable and has been damaged;
 //! - N is sealed and N+1 is empty: N+1 is the last segment, with no frames.
 //!
+//! When it is only the process that died, after a sync failed, names and footers can be read that the platter lacks.
+//! While N+1 is empty recovery therefore writes N's footer again, and, when N had none, N+1 too, under its own name.
+//!
 //! A file is cut short behind its frames when an eighth of it or more would stay empty. The header of N+1 pins N's end
 //! until the footer is durable, so the new length and the footer may reach the disk in any order.
 
@@ -36,14 +39,7 @@ pub(crate) fn seal(segment: &Segment, place: &Place, exact: bool) -> Result<u64,
     let shortest = frames_end + block;
     let saved = segment.len.saturating_sub(shortest);
     let cut = saved > 0 && (exact || saved > segment.len / 8);
-    let footer = Footer {
-        number: segment.number(),
-        frames: place.frames,
-        next_offset: place.next_offset,
-        end: place.at,
-        checksum: place.chain,
-    };
-    let footer = footer.encode(segment.header.seed());
+    let footer = footer(segment, place);
     let write = |error| (SealStep::Write, error);
     if cut {
         segment.file.set_len(shortest).map_err(write)?;
@@ -55,6 +51,27 @@ pub(crate) fn seal(segment: &Segment, place: &Place, exact: bool) -> Result<u64,
     }
     segment.file.sync_all().map_err(|error| (SealStep::Sync, error))?;
     Ok(if cut { shortest } else { segment.len })
+}
+
+/// As [`seal`], for recovery: the file keeps the length in its header, with nothing between frames and footer. It does
+/// not matter then whether an earlier sealing's shorter length reached the platter or not.
+pub(crate) fn seal_in_full(segment: &Segment, place: &Place) -> io::Result<()> {
+    let len = segment.header.capacity;
+    segment.file.set_len(place.at)?;
+    segment.file.set_len(len)?;
+    segment.file.write_at(&footer(segment, place), len - BLOCK as u64)?;
+    segment.file.sync_all()
+}
+
+fn footer(segment: &Segment, place: &Place) -> Vec<u8> {
+    let footer = Footer {
+        number: segment.number(),
+        frames: place.frames,
+        next_offset: place.next_offset,
+        end: place.at,
+        checksum: place.chain,
+    };
+    footer.encode(segment.header.seed())
 }
 
 /// Where sealing failed.

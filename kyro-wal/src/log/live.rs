@@ -15,6 +15,8 @@ pub(crate) struct Live {
     pub(crate) synced: u64,
     /// Whether it takes no more frames: it was written by an earlier run. Its frames are all synced.
     pub(crate) closed: bool,
+    /// Whether a frame of a group that could not be taken back may lie at the end.
+    pub(crate) residue: bool,
 }
 
 impl Live {

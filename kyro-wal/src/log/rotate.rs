@@ -196,7 +196,7 @@ pub(super) fn make(
     let segment =
         Segment { path, file, len: capacity, header, header_checksum, footer: Err(NoFooter::Unsealed) };
     let place = Place::start(&segment);
-    Ok(Live { segment, place, synced: FIRST_FRAME, closed: false })
+    Ok(Live { segment, place, synced: FIRST_FRAME, closed: false, residue: false })
 }
 
 /// Whether a segment is a valid one without anything behind its header.

@@ -55,7 +55,10 @@ impl Wal {
             cut.next_offset = place.next_offset;
         }
         let synced = place.at;
-        self.unsealed = Some(Unsealed { live: Live { segment, place, synced, closed: true }, exact: true });
+        self.unsealed = Some(Unsealed {
+            live: Live { segment, place, synced, closed: true, residue: false },
+            exact: true,
+        });
         self.complete_seal()
     }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::cursor::{Cursor, Place, Step};
-use crate::format::FRAME_HEADER;
+use crate::format::{FIRST_FRAME, FRAME_HEADER, MIN_SEGMENT};
 use crate::log::Live;
-use crate::seal::seal;
-use crate::segment::{self, QUARANTINE, Segment};
+use crate::seal::seal_in_full;
+use crate::segment::{self, NEW, QUARANTINE, Segment};
 use crate::spare;
 use crate::storage::{is_storage_full, write_atomically};
 use crate::{Error, Tail, Wal};
@@ -28,17 +28,21 @@ impl Recovery {
                 why: "the directory holds no segment",
             });
         };
-        let last = last.writable(&*self.storage)?;
-        if self.chain.unsealed
+        spare::clean_up_temporaries(&*self.storage, &self.dir);
+        let last = if self.chain.unsealed { self.name_again(last)? } else { last.writable(&*self.storage)? };
+        // While the last segment is empty, nothing proves that the footer before it, if it can be read, is durable.
+        if matches!(verdict, Verdict::Unclean { used: FIRST_FRAME, .. })
             && let Some(before) = self.chain.segments.pop()
         {
             let before = before.writable(&*self.storage)?;
-            let before = self.complete_seal(before, last.header.predecessor.end, last.header.truncates)?;
+            let before = self.seal_again(before, last.header.predecessor.end)?;
             self.chain.segments.push(before);
         }
         let (place, next_offset, tail) = match verdict {
             Verdict::Clean { place, next_offset } => (place, next_offset, Tail::Clean),
             Verdict::Unclean { place, used } => {
+                // An empty segment may just have been made again.
+                let place = if place.frames == 0 { Place::start(&last) } else { place };
                 let tail = self.settle(&last, place, used)?;
                 // Offsets up to the limit may have been given to frames that are lost.
                 let next =
@@ -49,15 +53,45 @@ impl Recovery {
         for number in &self.chain.leftovers {
             spare::clean_up(&*self.storage, &self.dir.join(segment::name(*number)));
         }
-        spare::clean_up_temporaries(&*self.storage, &self.dir);
-        let live = Live { segment: last, place, synced: place.at, closed: true };
+        let live = Live { segment: last, place, synced: place.at, closed: true, residue: false };
         let wal =
             Wal::resume(self.storage, self.dir, epoch, self.options, self.chain.segments, live, next_offset);
         Ok((wal, tail))
     }
 
-    /// Writes the footer that a crash kept from a segment whose successor is durable.
-    fn complete_seal(&self, mut before: Segment, end: u64, exact: bool) -> Result<Segment, Error> {
+    /// Makes the name of an empty last segment durable. That it can be seen does not prove that it is: the sync of its
+    /// directory may have failed, and then another one that succeeds proves nothing. So the segment is made again, as
+    /// small as one may be (it takes no frames), and put in its own place.
+    fn name_again(&self, last: Segment) -> Result<Segment, Error> {
+        let path = self.dir.join(NEW);
+        let remade = || {
+            let mut header = last.header.clone();
+            header.capacity = MIN_SEGMENT;
+            let (block, _) = header.encode();
+            let file = self.storage.create(&path)?;
+            file.zero_fill(MIN_SEGMENT)?;
+            file.write_at(&block, 0)?;
+            file.sync_all()?;
+            self.storage.rename(&path, &last.path)?;
+            self.storage.sync_dir(&self.dir)
+        };
+        match remade() {
+            Ok(()) => {}
+            // No room even for that: the best that can be had without.
+            Err(error) if is_storage_full(&error) => {
+                spare::clean_up(&*self.storage, &path);
+                let failed = |error| Error::io("syncing", &self.dir, error);
+                self.storage.sync_dir(&self.dir).map_err(failed)?;
+            }
+            Err(error) => return Err(Error::io("making again", &last.path, error)),
+        }
+        Segment::open(&*self.storage, &self.dir, last.number(), Some(&self.expected.uuid))?
+            .writable(&*self.storage)
+    }
+
+    /// Writes and syncs the footer of the segment before an empty last one: a crash may have come before it, or its
+    /// sync may have failed. The file gets the length in its header back, whichever it has on the platter.
+    fn seal_again(&self, mut before: Segment, end: u64) -> Result<Segment, Error> {
         let mut cursor = Cursor::new(&before, end, self.options.max_payload_bytes);
         while let Step::Frame(_) = cursor.peek(&before.path, &*before.file)? {
             cursor.advance();
@@ -66,8 +100,8 @@ impl Recovery {
         if place.at != end {
             return Err(Error::Unstable { file: before.path, at: place.at });
         }
-        before.len =
-            seal(&before, &place, exact).map_err(|(_, error)| Error::io("sealing", &before.path, error))?;
+        before.len = before.header.capacity;
+        seal_in_full(&before, &place).map_err(|error| Error::io("sealing", &before.path, error))?;
         Ok(before)
     }
 
