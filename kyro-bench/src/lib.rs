@@ -1,1 +1,21 @@
-//! kyro-bench
+//! Every performance claim of KyroDB, as commands.
+//!
+//! What holds for every benchmark here: data is seeded and documented ([`dataset`]); answers are verified before
+//! anything is timed ([`store`]); repeats of all contenders are interleaved, so that a slow minute of the machine hits
+//! all of them; a figure is a median with its spread ([`spread`]); a report names machine, commit and date ([`report`]).
+
+pub mod column;
+pub mod dataset;
+pub mod index;
+pub mod machine;
+pub mod pages;
+pub mod progress;
+pub mod random;
+pub mod report;
+pub mod rival;
+pub mod spread;
+pub mod store;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
