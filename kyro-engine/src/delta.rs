@@ -1,35 +1,64 @@
-//! The delta: recent writes in memory, in key order, newest version of each key.
+//! The delta: recent writes in memory. One writer, any number of readers, none of which ever waits.
+//!
+//! Versions are appended to an arena and never moved. A hash table of atomic slots leads from a key to its newest
+//! version, and each version to the one before it. A reader says below which offset it looks, so that a batch that is
+//! being applied is seen whole or not at all. A miss costs one hash and usually one cache line, whatever the size.
+//!
+//! A table that is half full is followed by one of twice the size; the old ones stay until the delta goes, because a
+//! reader may still be in one (together they are no larger than the newest).
 
-use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
 use crate::batch::{Operation, Operations, PayloadError};
 
-/// The newest version of one key: its offset, and its value or that it is deleted.
+/// A version of one key: its offset, and its value or that it is deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) offset: u64,
     pub(crate) value: Option<Bytes>,
 }
 
-/// Recent writes. The committer is the only writer; any number of readers.
-#[derive(Debug, Default)]
+/// A version in the arena.
+#[derive(Debug)]
+struct Entry {
+    key: u64,
+    version: Version,
+    /// The version before it, as in [`Slot`].
+    older: u64,
+}
+
+/// Recent writes; see the module.
+#[derive(Debug)]
 pub(crate) struct Delta {
-    versions: RwLock<BTreeMap<u64, Version>>,
-    /// Entries of the map: lets a read of an empty delta, the normal state, pass without the lock.
-    entries: AtomicUsize,
+    entries: boxcar::Vec<Entry>,
+    tables: [OnceLock<Table>; TABLES],
+    /// Which of the tables is the newest.
+    newest: AtomicUsize,
+    seed: u64,
+    /// Keys with a version here. The lock makes the one writer one.
+    keys: Mutex<usize>,
     /// Memory taken, by estimate: payloads, overwritten ones included (their batch keeps them alive), and entries.
     bytes: AtomicU64,
     /// Bytes the frames take in the log, by estimate.
     log_bytes: AtomicU64,
     operations: AtomicU64,
+    len: AtomicUsize,
 }
 
-/// Memory an entry takes beside its value, and bytes a frame takes in the log beside its payload; both by estimate.
-const ENTRY_BYTES: u64 = 80;
+/// Slots are `fingerprint << 40 | number of the version + 1`; 0 is free.
+type Table = Box<[AtomicU64]>;
+
+const TABLES: usize = 36;
+const FIRST_TABLE_SLOTS: usize = 64;
+const NUMBER_BITS: u32 = 40;
+const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
+
+/// Memory a version takes beside its value, and bytes a frame takes in the log beside its payload; by estimate.
+const ENTRY_BYTES: u64 = 100;
 const FRAME_BYTES: u64 = 64;
 
 /// What applying one payload did.
@@ -41,37 +70,64 @@ pub(crate) struct Applied {
     pub(crate) operations: u64,
 }
 
-impl Delta {
-    /// The newest version of `key`, if it was written since the delta began. O(log entries) under a shared lock;
-    /// one atomic load when the delta is empty.
-    pub(crate) fn get(&self, key: u64) -> Option<Version> {
-        if self.entries.load(Ordering::Acquire) == 0 {
-            return None;
+impl Default for Delta {
+    fn default() -> Self {
+        let tables = [const { OnceLock::new() }; TABLES];
+        tables[0].get_or_init(|| table(FIRST_TABLE_SLOTS));
+        Self {
+            entries: boxcar::Vec::new(),
+            tables,
+            newest: AtomicUsize::new(0),
+            // Keys come from anyone: without a seed they could be chosen to collide.
+            seed: RandomState::new().hash_one(0_u64),
+            keys: Mutex::new(0),
+            bytes: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
+            len: AtomicUsize::new(0),
         }
-        self.versions.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+}
+
+fn table(slots: usize) -> Table {
+    (0..slots).map(|_| AtomicU64::new(0)).collect()
+}
+
+impl Delta {
+    /// The newest version of `key` with an offset below `visible`, if the key was written since the delta began.
+    pub(crate) fn get(&self, key: u64, visible: u64) -> Option<Version> {
+        let table = self.tables[self.newest.load(Ordering::Acquire)].get()?;
+        let (_, mut slot) = self.locate(table, key);
+        while slot & NUMBER != 0 {
+            let entry = self.entry(slot)?;
+            if entry.version.offset < visible {
+                return Some(entry.version.clone());
+            }
+            slot = entry.older;
+        }
+        None
     }
 
-    /// Applies the operations of one frame, whose first offset is `first_offset`, all under one lock.
+    /// Applies the operations of one frame, whose first offset is `first_offset`. Readers see them once the visible
+    /// offset is past them.
     pub(crate) fn apply(&self, first_offset: u64, payload: Bytes) -> Result<Applied, PayloadError> {
         let mut applied = Applied::default();
         let bytes = payload.len() as u64;
-        let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         for operation in Operations::new(payload)? {
             let offset = first_offset + applied.operations;
             match operation? {
                 Operation::Put { key, value } => {
-                    versions.insert(key, Version { offset, value: Some(value) });
+                    self.insert(&mut keys, key, Version { offset, value: Some(value) });
                 }
-                Operation::Delete { key } => {
-                    versions.insert(key, Version { offset, value: None });
-                }
+                Operation::Delete { key } => self.insert(&mut keys, key, Version { offset, value: None }),
                 Operation::Append { .. } => {
                     applied.first_event.get_or_insert(offset);
                 }
             }
             applied.operations += 1;
         }
-        self.entries.store(versions.len(), Ordering::Release);
+        self.len.store(*keys, Ordering::Relaxed);
         self.bytes.fetch_add(bytes + ENTRY_BYTES * applied.operations, Ordering::Relaxed);
         self.log_bytes.fetch_add(bytes + FRAME_BYTES, Ordering::Relaxed);
         self.operations.fetch_add(applied.operations, Ordering::Relaxed);
@@ -80,7 +136,7 @@ impl Delta {
 
     /// Keys with a version here.
     pub(crate) fn len(&self) -> usize {
-        self.entries.load(Ordering::Acquire)
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Memory taken, in bytes, by estimate.
@@ -98,10 +154,73 @@ impl Delta {
         self.operations.load(Ordering::Relaxed)
     }
 
-    /// Every version, in key order. Copies handles, not values; for flush and merge.
+    /// The newest version of every key, in key order: for a delta that no longer grows. Copies handles, not values.
     pub(crate) fn to_sorted(&self) -> Vec<(u64, Version)> {
-        let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
-        versions.iter().map(|(&key, version)| (key, version.clone())).collect()
+        let table = self.tables[self.newest.load(Ordering::Acquire)].get();
+        let slots = table.into_iter().flat_map(|table| table.iter().map(|slot| slot.load(Ordering::Acquire)));
+        let newest = slots.filter_map(|slot| self.entry(slot));
+        let mut versions: Vec<_> = newest.map(|entry| (entry.key, entry.version.clone())).collect();
+        versions.sort_unstable_by_key(|(key, _)| *key);
+        versions
+    }
+
+    fn insert(&self, keys: &mut usize, key: u64, version: Version) {
+        let mut number = self.newest.load(Ordering::Relaxed);
+        if self.tables[number].get().is_none_or(|table| *keys * 2 >= table.len()) && number + 1 < TABLES {
+            self.grow(number);
+            number += 1;
+        }
+        let Some(table) = self.tables[number].get() else { return };
+        let (at, older) = self.locate(table, key);
+        *keys += usize::from(older == 0);
+        let entry = self.entries.push(Entry { key, version, older }) as u64;
+        table[at].store(self.fingerprint(key) | (entry + 1), Ordering::Release);
+    }
+
+    /// Fills a table of twice the size and makes it the newest.
+    fn grow(&self, number: usize) {
+        let slots = FIRST_TABLE_SLOTS << (number + 1);
+        let next = self.tables[number + 1].get_or_init(|| table(slots));
+        for slot in self.tables[number].get().into_iter().flatten() {
+            let slot = slot.load(Ordering::Relaxed);
+            if let Some(entry) = self.entry(slot) {
+                let (at, _) = self.locate(next, entry.key);
+                next[at].store(slot, Ordering::Relaxed);
+            }
+        }
+        self.newest.store(number + 1, Ordering::Release);
+    }
+
+    /// Where `key` is in a table, or the free slot where it would be; and the slot's content. Tables are at most half
+    /// full, so a search ends.
+    fn locate(&self, table: &Table, key: u64) -> (usize, u64) {
+        let fingerprint = self.fingerprint(key);
+        let mask = table.len() - 1;
+        let mut at = self.hash(key) as usize & mask;
+        loop {
+            let slot = table[at].load(Ordering::Acquire);
+            let same =
+                slot & !NUMBER == fingerprint && self.entry(slot).is_some_and(|entry| entry.key == key);
+            if slot == 0 || same {
+                return (at, slot);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    fn entry(&self, slot: u64) -> Option<&Entry> {
+        let number = (slot & NUMBER).checked_sub(1)?;
+        self.entries.get(number as usize)
+    }
+
+    /// Both halves of a product with an odd constant: every bit of the key reaches every bit of the hash.
+    fn hash(&self, key: u64) -> u64 {
+        let product = u128::from(key ^ self.seed) * 0x9e37_79b9_7f4a_7c15;
+        product as u64 ^ (product >> 64) as u64
+    }
+
+    fn fingerprint(&self, key: u64) -> u64 {
+        self.hash(key) & !NUMBER
     }
 }
 
@@ -110,6 +229,8 @@ mod tests {
     use super::*;
     use crate::batch::Batch;
 
+    const ALL: u64 = u64::MAX;
+
     #[test]
     fn the_newest_version_wins_and_events_have_no_key() {
         let delta = Delta::default();
@@ -117,11 +238,75 @@ mod tests {
         batch.put(5, b"old").append(b"event").put(5, b"new").delete(9);
         let applied = delta.apply(100, batch.into_payload()).unwrap();
         assert_eq!(applied, Applied { first_event: Some(101), operations: 4 });
-        assert_eq!(delta.get(5), Some(Version { offset: 102, value: Some(Bytes::from_static(b"new")) }));
-        assert_eq!(delta.get(9), Some(Version { offset: 103, value: None }));
-        assert_eq!(delta.get(1), None);
+        assert_eq!(delta.get(5, ALL), Some(Version { offset: 102, value: Some(Bytes::from_static(b"new")) }));
+        assert_eq!(delta.get(9, ALL), Some(Version { offset: 103, value: None }));
+        assert_eq!(delta.get(1, ALL), None);
         assert_eq!((delta.len(), delta.operations()), (2, 4));
         let keys: Vec<u64> = delta.to_sorted().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [5, 9]);
+    }
+
+    #[test]
+    fn a_reader_sees_what_is_below_its_offset() {
+        let delta = Delta::default();
+        for offset in 0..10 {
+            let mut batch = Batch::new();
+            batch.put(7, [offset as u8]);
+            delta.apply(offset, batch.into_payload()).unwrap();
+        }
+        assert_eq!(delta.get(7, 0), None);
+        for visible in 1..=10 {
+            assert_eq!(delta.get(7, visible).unwrap().offset, visible - 1);
+        }
+    }
+
+    #[test]
+    fn grows_past_many_tables_with_the_ends_of_the_range() {
+        let delta = Delta::default();
+        let keys: Vec<u64> =
+            (0..50_000).map(|index: u64| index.wrapping_mul(0x1234_5678_9abc_def1)).collect();
+        let mut batch = Batch::new();
+        keys.iter().chain(&[u64::MAX]).for_each(|&key| {
+            batch.put(key, key.to_le_bytes());
+        });
+        delta.apply(0, batch.into_payload()).unwrap();
+        assert_eq!(delta.len(), keys.len() + 1);
+        for &key in &keys {
+            assert_eq!(delta.get(key, ALL).unwrap().value.unwrap(), key.to_le_bytes()[..]);
+        }
+        for absent in (1..1000).map(|index| index << 20) {
+            assert_eq!(delta.get(absent, ALL).is_some(), keys.contains(&absent));
+        }
+        assert!(delta.get(u64::MAX, ALL).is_some());
+        let sorted = delta.to_sorted();
+        assert!(sorted.is_sorted_by(|a, b| a.0 < b.0) && sorted.len() == keys.len() + 1);
+    }
+
+    #[test]
+    fn readers_beside_the_writer_see_batches_whole() {
+        let delta = Delta::default();
+        let visible = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..3000_u64 {
+                    let mut batch = Batch::new();
+                    for key in 0..4 {
+                        batch.put(key, round.to_le_bytes());
+                    }
+                    batch.put(1000 + round, b"grows");
+                    delta.apply(round * 5, batch.into_payload()).unwrap();
+                    visible.store(round * 5 + 5, Ordering::Release);
+                }
+            });
+            scope.spawn(|| {
+                while visible.load(Ordering::Acquire) < 15_000 {
+                    let below = visible.load(Ordering::Acquire);
+                    let seen: Vec<_> =
+                        (0..4).map(|key| delta.get(key, below).map(|version| version.value)).collect();
+                    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "a batch in part: {seen:?}");
+                    assert_eq!(seen[0].is_some(), below > 0);
+                }
+            });
+        });
     }
 }

@@ -312,7 +312,10 @@ impl Engine {
     fn find(&self, key: u64) -> Result<Option<Version>, ReadError> {
         let view = self.shared.views.load();
         let counters = &self.shared.counters;
-        let recent = view.delta.get(key).or_else(|| view.frozen.iter().find_map(|delta| delta.get(key)));
+        // After the view: what becomes visible from here on may be in a newer one.
+        let visible = self.shared.visible.next();
+        let deltas = std::iter::once(&view.delta).chain(&view.frozen);
+        let recent = deltas.map(|delta| delta.get(key, visible)).find(Option::is_some).flatten();
         if recent.is_some() {
             counters.count(Counted::DeltaRead);
             return Ok(recent);
