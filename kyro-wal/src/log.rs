@@ -249,8 +249,8 @@ impl Wal {
         self.sync_live()
     }
 
-    /// Gives the last synced group a witness, if it has none: an empty frame whose watermark covers it, so that damage
-    /// to it can be told from a torn write. To be called when nothing was written for a while. Syncs first what is not
+    /// Gives the last synced group a witness, if it has none: empty frames whose watermark covers it, so that damage to it
+    /// can be told from a torn write. To be called when nothing was written for a while. Syncs first what is not
     /// synced. Says whether anything was written.
     ///
     /// Cost when there is something to do: one small write and one or two syncs. Right after an unclean opening the
@@ -269,9 +269,8 @@ impl Wal {
         }
         self.complete_seal()?;
         self.sync()?;
-        let mut frame = [0; FRAME_HEADER];
-        let place = self.live.confirming_frame(&mut frame);
-        self.write_at_end(&frame, &place)?;
+        let (frames, place) = self.live.confirming_frames();
+        self.write_at_end(&frames, &place)?;
         self.sync()?;
         Ok(true)
     }

@@ -9,7 +9,7 @@
 //! |   16 |     8 | durable watermark: end of the bytes of this segment known synced when the      |
 //! |      |       | frame was built; never beyond the frame's own start                            |
 //! |   24 |     4 | count of offsets; 0 in a confirming frame                                      |
-//! |   28 |     4 | flags: 1 = confirming frame (no offsets, no payload); others are 0             |
+//! |   28 |     4 | flags: 1 = confirming frame (no offsets); others are 0                         |
 //! |   32 |     4 | previous frame's header checksum; in the first frame the segment header's      |
 //! |   36 |     4 | payload checksum, seeded                                                       |
 //! |   40 |     4 | attempt: how many groups of this segment failed to be written before this one, |
@@ -18,10 +18,14 @@
 //! |   48 |       | payload, then zeros up to a multiple of 8                                      |
 //! ```
 //!
+//! Confirming frames come in twos where there is room: the first is padded with zeros, as its payload, to the end of the
+//! 4 KiB page, so that the second lies in another page than the frames it vouches for, and damage to one page cannot
+//! take both.
+//!
 //! The header has a checksum of its own so that a damaged payload does not hide how far it reaches, and so that a scan
 //! for frames after damage reads 48 bytes at each place and not a payload.
 
-use super::{Fields, MAX_FRAME_OFFSETS, checksum};
+use super::{BLOCK, Fields, MAX_FRAME_OFFSETS, checksum};
 
 pub(crate) const BYTES: usize = 48;
 pub(crate) const MAGIC: [u8; 4] = *b"KYFR";
@@ -103,7 +107,7 @@ impl FrameHeader {
 
     /// Whether the fields are such as this crate writes; asked of a header whose checksum is right.
     pub(crate) fn is_sane(&self, at: u64) -> bool {
-        let confirming = self.flags == CONFIRM && self.count == 0 && self.length == 0;
+        let confirming = self.flags == CONFIRM && self.count == 0 && self.length as usize <= BLOCK;
         let carrying = self.flags == 0 && self.count > 0 && self.count <= MAX_FRAME_OFFSETS;
         (confirming || carrying)
             && self.watermark <= at

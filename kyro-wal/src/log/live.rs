@@ -2,7 +2,7 @@
 
 use crate::cursor::Place;
 use crate::format::frame::CONFIRM;
-use crate::format::{FRAME_HEADER, FrameHeader};
+use crate::format::{BLOCK, FRAME_HEADER, FrameHeader, checksum};
 use crate::segment::Segment;
 
 /// The last segment.
@@ -27,21 +27,38 @@ impl Live {
         !self.closed && end <= self.segment.frames_limit() && next_offset <= self.segment.header.offset_limit
     }
 
-    /// Encodes an empty frame at the end; gives the place behind it.
-    pub(super) fn confirming_frame(&self, bytes: &mut [u8; FRAME_HEADER]) -> Place {
+    /// Confirming frames for the end: one that fills the page up, if there is room, and one behind it. Gives their bytes
+    /// and the place behind them.
+    pub(super) fn confirming_frames(&self) -> (Vec<u8>, Place) {
+        let header = FRAME_HEADER as u64;
+        let page_end = (self.place.at + header).next_multiple_of(BLOCK as u64);
+        let mut bytes = Vec::new();
+        let mut place = self.place;
+        if !self.place.at.is_multiple_of(BLOCK as u64) && page_end + header <= self.segment.frames_limit() {
+            place = self.confirming_frame((page_end - self.place.at - header) as usize, place, &mut bytes);
+        }
+        place = self.confirming_frame(0, place, &mut bytes);
+        (bytes, place)
+    }
+
+    fn confirming_frame(&self, length: usize, place: Place, bytes: &mut Vec<u8>) -> Place {
         let seed = self.segment.header.seed();
+        let payload = vec![0; length];
         let fields = FrameHeader {
-            length: 0,
-            first_offset: self.place.next_offset,
+            length: length as u32,
+            first_offset: place.next_offset,
             watermark: self.synced,
             count: 0,
             flags: CONFIRM,
-            previous: self.place.chain,
-            payload_checksum: crate::format::checksum(seed, &[]),
-            attempt: self.place.attempt,
+            previous: place.chain,
+            payload_checksum: checksum(seed, &payload),
+            attempt: place.attempt,
         };
-        let sum = fields.encode(seed, bytes);
-        self.place.after(&fields, sum)
+        let mut header = [0; FRAME_HEADER];
+        let sum = fields.encode(seed, &mut header);
+        bytes.extend_from_slice(&header);
+        bytes.extend_from_slice(&payload);
+        place.after(&fields, sum)
     }
 }
 

@@ -108,13 +108,6 @@ impl Chain {
                 why: "the last run closed cleanly in it",
             });
         }
-        if last.len != last.header.capacity {
-            return Err(damaged(
-                &last.path,
-                last.len.min(last.header.capacity),
-                "the file's length is not the one in its header",
-            ));
-        }
         let footer_at = last.frames_limit();
         match last.footer {
             Ok(_) => Err(Error::MissingSegment {
@@ -127,6 +120,11 @@ impl Chain {
                 found: Some(found),
                 ..Corruption::new(&last.path, footer_at, "the footer's checksum is wrong")
             }))),
+            Err(NoFooter::Unsealed) if last.len != last.header.capacity => Err(damaged(
+                &last.path,
+                last.len.min(last.header.capacity),
+                "the file's length is not the one in its header",
+            )),
             Err(NoFooter::Unsealed) => Ok(()),
         }
     }
