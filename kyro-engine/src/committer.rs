@@ -23,6 +23,10 @@ use crate::shared::Shared;
 /// Payload bytes after which a group is closed, whatever still waits.
 const MAX_GROUP_BYTES: usize = 4 << 20;
 
+/// A group waits for writers at most this part of the last sync's time, and at most this long.
+const LINGER_SHARE: u32 = 4;
+const MAX_LINGER: Duration = Duration::from_millis(1);
+
 /// The log, and whether it may be written yet.
 #[derive(Debug)]
 pub(crate) enum Log {
@@ -61,6 +65,10 @@ pub(crate) struct Committer {
     /// The last group has no witness yet.
     unconfirmed: bool,
     last_sync: Instant,
+    /// Batches that the next group may have, by the last one.
+    expected_batches: usize,
+    /// How long to wait for them.
+    linger: Duration,
 }
 
 /// What to do after a request.
@@ -89,6 +97,8 @@ impl Committer {
             unsynced: false,
             unconfirmed: false,
             last_sync: Instant::now(),
+            expected_batches: 0,
+            linger: Duration::ZERO,
         }
     }
 
@@ -186,8 +196,13 @@ impl Committer {
     }
 
     /// Commits `first` and everything that waits behind it, up to a request of another kind, which is given back.
+    ///
+    /// Writers that were answered a moment ago are about to come again. When as many as lately are not all there yet,
+    /// the group waits for them, for a small part of what its sync will take: they would otherwise fall into two
+    /// groups that take turns, each half as large.
     fn commit_group(&mut self, first: Write) -> Option<Request> {
         let mut bytes = 0;
+        let mut deadline = None;
         let mut next = Some(Request::Write(first));
         let mut leftover = None;
         while let Some(request) = next.take() {
@@ -198,8 +213,13 @@ impl Committer {
             self.requests.taken(&write);
             bytes += write.payload.len();
             self.append(write);
-            if bytes < MAX_GROUP_BYTES {
-                next = self.requests.receiver.try_recv().ok();
+            if bytes >= MAX_GROUP_BYTES {
+                break;
+            }
+            next = self.requests.receiver.try_recv().ok();
+            if next.is_none() && self.pending.len() < self.expected_batches {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.linger);
+                next = self.requests.receiver.recv_deadline(deadline).ok();
             }
         }
         self.finish_group();
@@ -315,6 +335,8 @@ impl Committer {
             next = pending.first_offset + u64::from(pending.operations);
             commits.operations.fetch_add(u64::from(pending.operations), Ordering::Relaxed);
         }
+        // Whoever waits now and whoever is about to be answered: as many may be in the next group.
+        self.expected_batches = self.pending.len() + self.requests.receiver.len();
         self.shared.visible.publish(next);
         for Pending { first_offset, operations, promise, .. } in self.pending.drain(..) {
             let last_offset = first_offset + u64::from(operations) - 1;
@@ -347,7 +369,9 @@ impl Committer {
         let Log::Live(wal) = &mut self.log else { return Ok(()) };
         let start = Instant::now();
         let synced = wal.sync();
-        let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let elapsed = start.elapsed();
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.linger = (elapsed / LINGER_SHARE).min(MAX_LINGER);
         self.shared.commits.syncs.fetch_add(1, Ordering::Relaxed);
         self.shared.commits.sync_nanos.fetch_add(nanos, Ordering::Relaxed);
         self.last_sync = Instant::now();
