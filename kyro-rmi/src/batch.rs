@@ -1,6 +1,6 @@
 //! Many lookups at once: their cache misses overlap.
 
-use crate::model::Model;
+use crate::model::{Model, Place};
 use crate::rmi::{Probe, Rmi, probe};
 use core::iter::zip;
 use kyro_simd::{Kernel, Operation, prefetch};
@@ -58,18 +58,18 @@ impl<T, F: Fn(Probe) -> T> Operation for Batch<'_, T, F> {
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> usize {
-        let length = self.model.window.keys;
+        let Model { window, .. } = *self.model;
         let mut mispredicted = 0;
         for (wanted, answers) in zip(self.wanted.chunks(GROUP), self.answers.chunks_mut(GROUP)) {
-            let mut starts = [0; GROUP];
-            for (&key, start) in zip(wanted, &mut starts) {
-                *start = self.model.window_start(self.body, key) as usize;
-                for line in (0..length).step_by(8) {
-                    prefetch(self.keys, *start + line);
-                }
+            let mut places = [Place { first: 0, count: 0, within: 0 }; GROUP];
+            for (&key, place) in zip(wanted, &mut places) {
+                *place = self.model.place(self.body, key);
+                let start = window.core().start(*place) as usize;
+                prefetch(self.keys, start);
+                prefetch(self.keys, start + 8);
             }
-            for ((&key, &start), answer) in zip(zip(wanted, &starts), answers) {
-                let found = probe(kernel, length, self.keys, start, key);
+            for ((&key, &place), answer) in zip(zip(wanted, &places), answers) {
+                let found = probe(kernel, window, self.keys, place, key);
                 mispredicted += usize::from(found.mispredicted);
                 *answer = (self.answer)(found);
             }

@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | 62–63 | 0 | 1 | 2 | 3 |
 //! | 38–61 | number of keys | | | |
-//! | 32–61 | | number of lines | number of entries | 0 |
+//! | 32–61 | | number of lines | number of entries | 1: the root is a leaf |
 //! | 0–37 | position of the first key | | | |
 //! | 0–31 | | first block | first word | root block |
 
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     /// The cell is cut into `count` equal parts, each with a record of its own.
     Grid { first: u64, count: u64 },
     /// Nothing linear fits: search among separators.
-    Fence { root: u64 },
+    Fence { root: u64, leaf: bool },
 }
 
 impl Entry {
@@ -45,7 +45,7 @@ impl Entry {
             }
             Kind::Lines { first, count } => Self::parts(1, first, count),
             Kind::Grid { first, count } => Self::parts(2, first, count),
-            Kind::Fence { root } => Self::parts(3, root, 0),
+            Kind::Fence { root, leaf } => Self::parts(3, root, u64::from(leaf)),
         }
     }
 
@@ -62,7 +62,7 @@ impl Entry {
             0 => Kind::Leaf { first: self.0 & MOST_KEYS, count: self.0 >> POSITION_BITS & MOST_IN_LEAF },
             1 => Kind::Lines { first, count },
             2 => Kind::Grid { first, count },
-            _ => Kind::Fence { root: first },
+            _ => Kind::Fence { root: first, leaf: count != 0 },
         }
     }
 }

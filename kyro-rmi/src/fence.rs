@@ -1,63 +1,127 @@
-//! Separators, for keys that no straight line fits: a static tree of 64-byte nodes, eight children each.
+//! Separators, for keys that no grid fits: a static tree over straight segments of any length.
+//!
+//! An inner node is one 64-byte block and has up to eight children:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 8 | bits 0–37: leaf: the position of its first stride; inner: the block of its first child; bits 56–58: how many separators; bit 63: leaf |
-//! | 8 | 8 × 7 | separators, increasing; unused ones are 0 |
+//! | 0 | 8 | bits 0–31: block of the first child; bits 56–58: how many separators; bit 63: the children are leaves |
+//! | 8 | 8 × 7 | the first key under each child but the first; unused ones are 2^64 − 1 |
 //!
-//! A leaf node cuts up to eight windows' worth of keys into strides of one window: the bound is exact whatever
-//! the keys are, and a lookup in `n` keys reads at most ⌈log₈(n / window)⌉ + 1 nodes.
+//! A leaf is two blocks and holds up to seven segments:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 × 8 | the first key of each segment; unused ones are 2^64 − 1 |
+//! | 64 | 8 × 8 | bits 0–37: the position of that key; bits 38–57: slope; bits 58–63: shift. Unused: the end, no slope |
+//!
+//! A key that is `d` above its segment's first key is predicted `d × (slope << shift) / 2^64` positions above it.
 
-use crate::entry::MOST_KEYS;
+use crate::entry::{MOST_KEYS, POSITION_BITS};
 use crate::line::{Block, head};
+use crate::root::multiply;
 
-/// How many children a node has at most.
+/// How many children an inner node has at most.
 pub(crate) const FANOUT: usize = 8;
+/// How many segments a leaf has at most.
+pub(crate) const SEGMENTS: usize = 7;
 
-const LEAF: u64 = 1 << 63;
+const LEAVES: u64 = 1 << 63;
 const SEPARATORS_SHIFT: u32 = 56;
+const SLOPE_BITS: u32 = 20;
+const SHIFT_AT: u32 = POSITION_BITS + SLOPE_BITS;
 
-/// Where a node sends a key.
+/// One straight segment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
-    /// To this stride, counted from this position.
-    Stride { first: u64, stride: u64 },
-    /// To this block.
-    Node(u64),
+pub(crate) struct Segment {
+    /// Its first key.
+    pub(crate) key: u64,
+    /// That key's position.
+    pub(crate) first: u64,
+    /// Positions per key, in 2^−64, as far as a record can say it.
+    pub(crate) slope: u64,
 }
 
-/// Searches one node.
+impl Segment {
+    /// A segment from the first key's position and the slope in positions a key, which is at most 1.
+    #[expect(clippy::cast_sign_loss, reason = "a slope is never negative")]
+    pub(crate) fn new(key: u64, first: u64, slope: f64) -> Self {
+        let exact = (slope.clamp(0.0, 1.0) * 18_446_744_073_709_551_616.0) as u64; // saturates at 2^64 − 1
+        let shift = (64 - exact.leading_zeros()).saturating_sub(SLOPE_BITS);
+        Self { key, first, slope: exact >> shift << shift }
+    }
+
+    fn record(self) -> u64 {
+        let shift = (64 - self.slope.leading_zeros()).saturating_sub(SLOPE_BITS);
+        u64::from(shift) << SHIFT_AT | self.slope >> shift << POSITION_BITS | self.first
+    }
+
+    /// How far above the segment's first position a key is predicted.
+    #[inline(always)]
+    pub(crate) fn within(self, key: u64) -> u64 {
+        multiply(key.saturating_sub(self.key), self.slope).0
+    }
+}
+
+/// The child of an inner node that `key` belongs to, and whether that is a leaf.
 #[inline(always)]
-pub(crate) fn step(block: &Block, key: u64) -> Step {
-    let (words, _) = block.as_chunks::<8>();
-    let mut words = words.iter().map(|&word| u64::from_le_bytes(word));
-    let head = words.next().unwrap_or_default();
-    let separators = head >> SEPARATORS_SHIFT & 7;
-    let mut child = 0;
-    for (index, separator) in words.enumerate() {
-        child += u64::from((index as u64) < separators) & u64::from(separator <= key);
-    }
-    let first = head & MOST_KEYS;
-    if head & LEAF == 0 { Step::Node(first + child) } else { Step::Stride { first, stride: child } }
+pub(crate) fn child(node: &Block, key: u64) -> (u64, bool) {
+    let head = head(node);
+    let below = words(node).skip(1).map(|separator| u64::from(separator <= key)).sum::<u64>();
+    let child = below.min(head >> SEPARATORS_SHIFT & 7);
+    let leaves = head & LEAVES != 0;
+    ((head & u64::from(u32::MAX)) + (child << u32::from(leaves)), leaves)
 }
 
-/// Writes a node. `separators` has at most seven.
-pub(crate) fn encode(leaf: bool, first: u64, separators: impl Iterator<Item = u64>) -> Block {
+/// The segment of a leaf that `key` belongs to, and the position after the segment's last key.
+#[inline(always)]
+pub(crate) fn segment(keys: &Block, records: &Block, key: u64) -> (Segment, u64) {
+    let below = words(keys).map(|first| u64::from(first <= key)).sum::<u64>();
+    segment_at(keys, records, below.saturating_sub(1) as usize)
+}
+
+/// Segment `index` of a leaf, and the position after its last key.
+#[inline(always)]
+pub(crate) fn segment_at(keys: &Block, records: &Block, index: usize) -> (Segment, u64) {
+    let word = |block: &Block, index: usize| {
+        let word = block.get(index * 8..).and_then(|rest| rest.first_chunk());
+        word.map_or(0, |&word| u64::from_le_bytes(word))
+    };
+    let record = word(records, index);
+    let next = word(records, (index + 1).min(SEGMENTS));
+    let slope = (record >> POSITION_BITS & ((1 << SLOPE_BITS) - 1)) << (record >> SHIFT_AT);
+    (Segment { key: word(keys, index), first: record & MOST_KEYS, slope }, next & MOST_KEYS)
+}
+
+#[inline(always)]
+fn words(block: &Block) -> impl Iterator<Item = u64> {
+    block.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word))
+}
+
+/// Writes an inner node over children that start with these keys.
+pub(crate) fn encode_inner(leaves: bool, first: u64, keys: &[u64]) -> Block {
+    let separators = keys.len().saturating_sub(1).min(FANOUT - 1);
+    let head = first | (separators as u64) << SEPARATORS_SHIFT | if leaves { LEAVES } else { 0 };
+    let rest = keys.iter().copied().skip(1).chain(core::iter::repeat(u64::MAX));
+    encode(core::iter::once(head).chain(rest))
+}
+
+/// Writes a leaf over at most [`SEGMENTS`] segments, the last of which ends before position `end`.
+pub(crate) fn encode_leaf(segments: &[Segment], end: u64) -> [Block; 2] {
+    let keys = segments.iter().map(|segment| segment.key).chain(core::iter::repeat(u64::MAX));
+    let records = segments.iter().map(|segment| segment.record()).chain(core::iter::repeat(end));
+    [encode(keys), encode(records)]
+}
+
+fn encode(words: impl Iterator<Item = u64>) -> Block {
     let mut block = [0; 64];
-    let mut count = 0;
-    for (slot, separator) in block.as_chunks_mut::<8>().0.iter_mut().skip(1).zip(separators) {
-        *slot = separator.to_le_bytes();
-        count += 1;
-    }
-    let head = first | count << SEPARATORS_SHIFT | if leaf { LEAF } else { 0 };
-    for (byte, value) in block.iter_mut().zip(head.to_le_bytes()) {
-        *byte = value;
+    for (slot, word) in block.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *slot = word.to_le_bytes();
     }
     block
 }
 
-/// What a node says, for a walk over all of them.
-pub(crate) fn children(block: &Block) -> (bool, u64, u64) {
-    let head = head(block);
-    (head & LEAF != 0, head & MOST_KEYS, (head >> SEPARATORS_SHIFT & 7) + 1)
+/// What an inner node says, for a walk over all of them: its first child, how many, whether they are leaves.
+pub(crate) fn children(node: &Block) -> (u64, u64, bool) {
+    let head = head(node);
+    (head & u64::from(u32::MAX), (head >> SEPARATORS_SHIFT & 7) + 1, head & LEAVES != 0)
 }

@@ -216,8 +216,7 @@ fn checked_header(bytes: &[u8], mut fields: Fields<'_>) -> Result<Header, OpenEr
         column: Column { uuid, checksum: column_checksum, keys },
         model: Model {
             root: Root { low, range, cells, spread },
-            window: Window::new(window as usize, keys),
-            keys,
+            window: Window { keys: window as usize, total: keys },
             blocks_at: words * 8,
         },
         stats: Stats {

@@ -9,6 +9,7 @@
 //! All integers little-endian. A part costs 2.5 bytes, and a lookup touches one cache line for it.
 
 use crate::entry::POSITION_BITS;
+use core::hint::select_unpredictable;
 
 /// How many parts a line has.
 pub(crate) const PARTS: usize = 26;
@@ -38,31 +39,25 @@ pub(crate) struct Part {
 #[inline(always)]
 pub(crate) fn part(block: &Block, part: usize) -> Part {
     let head = head(block);
-    let end = end(block, part);
-    let start = if part == 0 { 0 } else { self::end(block, part - 1) };
+    // The counts before and up to the part, in one load; before part 0 lies the end of another field.
+    let at = ENDS - 2 + 2 * part;
+    let pair =
+        block.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |&pair| u32::from_le_bytes(pair));
+    let start = u64::from(pair & select_unpredictable(part == 0, 0, 0xFFFF));
+    let end = u64::from(pair >> 16);
     let flags = head >> POSITION_BITS;
     let record = (flags >> part & 1 == 1).then(|| {
         let before = (flags & ((1 << part) - 1)).count_ones();
         let records = block.get(RECORDS..ENDS).and_then(|word| word.first_chunk());
         u64::from(records.map_or(0, |&word| u32::from_le_bytes(word))) + u64::from(before)
     });
-    Part { first: (head & crate::entry::MOST_KEYS) + start, count: end.wrapping_sub(start) & 0xFFFF, record }
+    Part { first: (head & crate::entry::MOST_KEYS) + start, count: end.saturating_sub(start), record }
 }
 
 /// The first word of a block.
 #[inline(always)]
 pub(crate) fn head(block: &Block) -> u64 {
     block.first_chunk().map_or(0, |&word| u64::from_le_bytes(word))
-}
-
-/// How many keys lie in parts 0 to `part`.
-#[inline(always)]
-fn end(block: &Block, part: usize) -> u64 {
-    let at = ENDS + 2 * part;
-    match block.get(at..at + 2) {
-        Some(&[low, high]) => u64::from(u16::from_le_bytes([low, high])),
-        _ => 0,
-    }
 }
 
 /// Writes a line whose first key is at `first`, whose part `i` ends before key `ends[i]` of the line, and whose

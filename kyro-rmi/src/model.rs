@@ -8,43 +8,49 @@ use crate::root::{Root, multiply};
 /// The most records one lookup follows before it gives up: more than any built index needs, so that damaged
 /// records cannot lead a lookup in circles.
 pub(crate) const MOST_STEPS: usize = 32;
+/// The keys that are searched first: the two cache lines around the prediction.
+pub(crate) const CORE: usize = 16;
+/// The keys on each side of the core that are searched next: a cache line.
+pub(crate) const MARGIN: usize = 8;
 
-/// How a leaf turns a position into a window.
+/// How a prediction becomes a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     /// The keys in a window: a multiple of 8, or all the keys where there are fewer.
     pub(crate) keys: usize,
-    /// The last position at which a window starts: the number of keys less the window.
-    pub(crate) last: u64,
+    /// How many keys there are.
+    pub(crate) total: u64,
+}
+
+/// What the records say of a key: it belongs to an interval of `count` keys from position `first` on, and is
+/// predicted `within` positions further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+    pub(crate) within: u64,
 }
 
 impl Window {
-    /// The window for `total` keys. `keys` is a multiple of 8 from 16 to 64.
-    pub(crate) fn new(keys: usize, total: u64) -> Self {
-        Self { keys, last: total.saturating_sub(keys as u64) }
-    }
-
     /// How many positions a window surely covers from wherever it is asked to start: it starts up to 7
     /// earlier, at a multiple of 8, so that it spans as few cache lines as can be.
     #[inline(always)]
-    pub(crate) fn span(self) -> u64 {
+    pub(crate) const fn span(self) -> u64 {
         self.keys as u64 - 7
     }
 
-    /// The window for a key that lies `fraction` of the way through an interval with `count` keys from position
-    /// `first`. Monotone in `fraction`; never leaves the interval by more than it must.
+    /// Where the window of `place` starts. Monotone in `within`; never leaves the interval by more than it must.
     #[inline(always)]
-    pub(crate) fn start(self, first: u64, count: u64, fraction: u64) -> u64 {
-        let (within, _) = multiply(fraction, count);
+    pub(crate) fn start(self, place: Place) -> u64 {
         let half = self.keys as u64 / 2 - 4;
-        let start = within.saturating_sub(half).min(count.saturating_sub(self.span()));
-        self.align(first + start)
+        let start = place.within.saturating_sub(half).min(place.count.saturating_sub(self.span()));
+        (place.first.wrapping_add(start) & !7).min(self.total.saturating_sub(self.keys as u64))
     }
 
-    /// The window that covers positions from `position` on.
+    /// The core of the window: the same for [`CORE`] keys.
     #[inline(always)]
-    pub(crate) fn align(self, position: u64) -> u64 {
-        (position & !7).min(self.last)
+    pub(crate) fn core(self) -> Self {
+        Self { keys: CORE, total: self.total }
     }
 }
 
@@ -53,81 +59,61 @@ impl Window {
 pub(crate) struct Model {
     pub(crate) root: Root,
     pub(crate) window: Window,
-    /// How many keys there are.
-    pub(crate) keys: u64,
     /// The byte of the body at which the blocks start, after the words.
     pub(crate) blocks_at: u64,
-}
-
-/// Where a lookup ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
-    /// In an interval of `count` keys from `first` on, `fraction` of the way through.
-    Interval { first: u64, count: u64, fraction: u64 },
-    /// In this stride of one window each, counted from this position.
-    Stride { first: u64, stride: u64 },
-    /// Nowhere: the records are damaged.
-    Lost,
 }
 
 impl Model {
     /// The start of the window of `key`. O(1) but for fences, which are O(log n).
     #[inline(always)]
     pub(crate) fn window_start(&self, body: &[u8], key: u64) -> u64 {
-        match self.place(body, key) {
-            Place::Interval { first, count, fraction } => self.window.start(first, count, fraction),
-            Place::Stride { first, stride } => self.window.align(first + stride * self.window.keys as u64),
-            Place::Lost => 0,
-        }
+        self.window.start(self.place(body, key))
     }
 
-    /// Follows the records to where `key` belongs.
+    /// Follows the records to where `key` belongs. Damaged ones lead to some place or other.
     #[inline(always)]
     pub(crate) fn place(&self, body: &[u8], key: u64) -> Place {
-        let (cell, fraction) = self.root.cell(key);
-        self.follow(body, key, cell, fraction)
-    }
-
-    /// Follows the records from the one in word `word`.
-    #[inline(always)]
-    pub(crate) fn follow(&self, body: &[u8], key: u64, mut word: u64, mut fraction: u64) -> Place {
+        let (mut word, mut fraction) = self.root.cell(key);
         for _ in 0..MOST_STEPS {
-            let Some(entry) = entry(body, word) else { return Place::Lost };
+            let Some(entry) = entry(body, word) else { break };
             match entry.kind() {
                 Kind::Lines { first, count } => {
                     let (line, rest) = multiply(fraction, count);
                     let (index, rest) = multiply(rest, PARTS as u64);
-                    let Some(block) = self.block(body, first + line) else { return Place::Lost };
+                    let Some(block) = self.block(body, first + line) else { break };
                     let part = line::part(block, index as usize);
                     fraction = rest;
                     match part.record {
-                        None => return Place::Interval { first: part.first, count: part.count, fraction },
+                        None => return interval(part.first, part.count, fraction),
                         Some(record) => word = record,
                     }
                 }
-                Kind::Leaf { first, count } => return Place::Interval { first, count, fraction },
+                Kind::Leaf { first, count } => return interval(first, count, fraction),
                 Kind::Grid { first, count } => {
                     let (part, rest) = multiply(fraction, count);
                     fraction = rest;
                     word = first + part;
                 }
-                Kind::Fence { root } => return self.search(body, key, root),
+                Kind::Fence { root, leaf } => return self.search(body, key, root, leaf),
             }
         }
-        Place::Lost
+        interval(0, 0, 0)
     }
 
     /// Searches among separators.
     #[inline]
-    pub(crate) fn search(&self, body: &[u8], key: u64, mut node: u64) -> Place {
+    pub(crate) fn search(&self, body: &[u8], key: u64, mut node: u64, mut leaf: bool) -> Place {
         for _ in 0..MOST_STEPS {
-            let Some(block) = self.block(body, node) else { return Place::Lost };
-            match fence::step(block, key) {
-                fence::Step::Node(child) => node = child,
-                fence::Step::Stride { first, stride } => return Place::Stride { first, stride },
+            let Some(block) = self.block(body, node) else { break };
+            if leaf {
+                let Some(records) = self.block(body, node + 1) else { break };
+                let (segment, end) = fence::segment(block, records, key);
+                let (first, count) = (segment.first, end.saturating_sub(segment.first));
+                return Place { first, count, within: segment.within(key) };
             }
+            (node, leaf) = fence::child(block, key);
         }
-        Place::Lost
+        interval(0, 0, 0)
     }
 
     /// Block `block`.
@@ -136,6 +122,12 @@ impl Model {
         let at = (self.blocks_at as usize).wrapping_add((block as usize).wrapping_mul(64));
         body.get(at..)?.first_chunk()
     }
+}
+
+/// The place of a key that lies `fraction` of the way through an interval whose keys lie on a straight line.
+#[inline(always)]
+pub(crate) fn interval(first: u64, count: u64, fraction: u64) -> Place {
+    Place { first, count, within: multiply(fraction, count).0 }
 }
 
 /// The record in word `word`.

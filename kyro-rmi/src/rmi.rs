@@ -4,13 +4,13 @@ use crate::aligned::AlignedBytes;
 use crate::column::Column;
 use crate::error::{BuildError, OpenError, VerifyError};
 use crate::format::{self, HEADER};
-use crate::model::Model;
+use crate::model::{CORE, MARGIN, Model, Place, Window};
 use crate::options::BuildOptions;
 use crate::stats::Stats;
 use crate::{train, verify};
 use alloc::vec::Vec;
 use core::ops::Range;
-use kyro_simd::{Kernel, Operation, Searcher};
+use kyro_simd::{Kernel, Operation, Searcher, prefetch};
 
 /// An index over a column of sorted, distinct keys. See the [crate documentation](crate).
 ///
@@ -91,8 +91,8 @@ impl<B: AsRef<[u8]>> Rmi<B> {
     /// # Errors
     /// [`VerifyError::Keys`] if the column has another number of keys.
     pub fn encode(&self, column: &Column) -> Result<Vec<u8>, VerifyError> {
-        if column.keys != self.model.keys {
-            return Err(VerifyError::Keys { expected: self.model.keys, found: column.keys });
+        if column.keys != self.model.window.total {
+            return Err(VerifyError::Keys { expected: self.model.window.total, found: column.keys });
         }
         let words = self.model.blocks_at / 8;
         let blocks = (self.body().len() as u64 - self.model.blocks_at) / 64;
@@ -133,28 +133,35 @@ impl<B: AsRef<[u8]>> Rmi<B> {
     #[inline]
     pub fn window(&self, key: u64) -> Range<usize> {
         let start = self.model.window_start(self.body(), key);
-        let end = (start + self.model.window.keys as u64).min(self.model.keys);
+        let end = (start + self.model.window.keys as u64).min(self.model.window.total);
         start as usize..end as usize
     }
 
     /// The lower bound of `key` in `keys`: how many of them are smaller. Exact for every key.
     #[inline]
     pub fn lower_bound(&self, keys: &[u64], key: u64) -> usize {
-        self.probe(keys, key).position
+        self.ask(keys, key, |probe| probe.position)
     }
 
     /// Where `key` is in `keys`, if it is there.
     #[inline]
     pub fn find(&self, keys: &[u64], key: u64) -> Option<usize> {
-        let probe = self.probe(keys, key);
-        probe.found.then_some(probe.position)
+        self.ask(keys, key, |probe| probe.found.then_some(probe.position))
     }
 
     /// Looks `key` up and says what it took: the root's record, at most [`Stats::max_steps`] − 1 further ones,
     /// one window.
     #[inline]
     pub fn probe(&self, keys: &[u64], key: u64) -> Probe {
-        self.searcher.run(Lookup { model: &self.model, body: self.body(), keys, key })
+        self.ask(keys, key, |probe| probe)
+    }
+
+    /// Looks `key` up and answers what the caller wants of it, so that the answer fits registers: a whole
+    /// [`Probe`] goes through memory.
+    #[inline(always)]
+    fn ask<T>(&self, keys: &[u64], key: u64, answer: impl Fn(Probe) -> T) -> T {
+        let asked = Asked { model: &self.model, body: self.body(), keys, answer };
+        self.searcher.run(Lookup { asked: &asked, key })
     }
 
     /// Verifies every key of `keys` through the index, both neighbours of each, the ends of the key range, and
@@ -173,28 +180,64 @@ impl<B: AsRef<[u8]>> Rmi<B> {
     }
 }
 
-/// One lookup as an operation, compiled as a whole for each level.
-struct Lookup<'a> {
+/// What a lookup needs beside the key.
+struct Asked<'a, F> {
     model: &'a Model,
     body: &'a [u8],
     keys: &'a [u64],
+    answer: F,
+}
+
+/// One lookup as an operation, compiled as a whole for each level. Two words, so that the key stays in a register.
+struct Lookup<'a, F> {
+    asked: &'a Asked<'a, F>,
     key: u64,
 }
 
-impl Operation for Lookup<'_> {
-    type Output = Probe;
+impl<T, F: Fn(Probe) -> T> Operation for Lookup<'_, F> {
+    type Output = T;
 
     #[inline(always)]
-    fn run<K: Kernel>(self, kernel: K) -> Probe {
-        let start = self.model.window_start(self.body, self.key) as usize;
-        probe(kernel, self.model.window.keys, self.keys, start, self.key)
+    fn run<K: Kernel>(self, kernel: K) -> T {
+        let Asked { model, body, keys, answer } = self.asked;
+        answer(probe(kernel, model.window, keys, model.place(body, self.key), self.key))
     }
 }
 
-/// Searches the window of `length` keys at `start`, and everything if the answer is not there.
+/// Searches the core of the window, then the window, then everything, until the answer is certain.
 #[inline(always)]
-pub(crate) fn probe<K: Kernel>(kernel: K, length: usize, keys: &[u64], start: usize, key: u64) -> Probe {
-    let counted = match length {
+pub(crate) fn probe<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: u64) -> Probe {
+    let start = window.core().start(place) as usize;
+    // The lines on both sides are on their way while the core is searched: one key in ten is there.
+    prefetch(keys, start.wrapping_sub(MARGIN));
+    prefetch(keys, start + CORE);
+    if let Some(core) = keys.get(start..).and_then(|rest| rest.first_chunk::<CORE>()) {
+        let counted = kernel.lower_bound_exact(core, key);
+        let position = start + counted;
+        // A key that is found is where it must be; a lower bound inside the core is certain.
+        let found = keys.get(position) == Some(&key);
+        if found || (counted != 0 && counted != CORE) {
+            return Probe { position, found, mispredicted: false };
+        }
+    }
+    // The core and the line on each side of it.
+    if let Some(start) = start.checked_sub(MARGIN)
+        && let Some(counted) = count::<{ CORE + 2 * MARGIN }, K>(kernel, keys, start, key)
+    {
+        let position = start + counted;
+        let found = keys.get(position) == Some(&key);
+        if found || (counted != 0 && counted != CORE + 2 * MARGIN) {
+            return Probe { position, found, mispredicted: false };
+        }
+    }
+    rest_of_window(kernel, window, keys, place, key)
+}
+
+/// Searches the whole window, and everything if the answer is not there.
+#[inline(always)]
+fn rest_of_window<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: u64) -> Probe {
+    let start = window.start(place) as usize;
+    let counted = match window.keys {
         16 => count::<16, K>(kernel, keys, start, key),
         24 => count::<24, K>(kernel, keys, start, key),
         32 => count::<32, K>(kernel, keys, start, key),
@@ -203,15 +246,14 @@ pub(crate) fn probe<K: Kernel>(kernel: K, length: usize, keys: &[u64], start: us
         56 => count::<56, K>(kernel, keys, start, key),
         _ => count::<64, K>(kernel, keys, start, key),
     };
-    let Some(counted) = counted else { return whole(kernel, keys, key, length) };
+    let Some(counted) = counted else { return whole(keys, key, window.keys) };
     let position = start + counted;
     let found = keys.get(position) == Some(&key);
-    // A key that is found is where it must be. Otherwise the lower bound is certain unless it is at the window's
-    // edge: there the key before (or after) must be smaller (or not).
-    if !found && (counted == 0 || counted == length) {
+    // At the window's edge a lower bound is certain only if the key before it is smaller (or the one at it not).
+    if !found && (counted == 0 || counted == window.keys) {
         let before = position.checked_sub(1).and_then(|before| keys.get(before));
         if before.is_some_and(|&before| before >= key) || keys.get(position).is_some_and(|&at| at < key) {
-            return whole(kernel, keys, key, length);
+            return whole(keys, key, window.keys);
         }
     }
     Probe { position, found, mispredicted: false }
@@ -224,9 +266,15 @@ fn count<const N: usize, K: Kernel>(kernel: K, keys: &[u64], start: usize, key: 
 }
 
 /// Searches all the keys: where there are fewer than a window, and where a window was wrong.
+#[inline(always)]
+fn whole(keys: &[u64], key: u64, length: usize) -> Probe {
+    let position = smaller(keys, key);
+    Probe { position, found: keys.get(position) == Some(&key), mispredicted: keys.len() >= length }
+}
+
+/// How many of all the keys are smaller, by binary search.
 #[cold]
 #[inline(never)]
-fn whole<K: Kernel>(kernel: K, keys: &[u64], key: u64, length: usize) -> Probe {
-    let position = kernel.lower_bound(keys, key);
-    Probe { position, found: keys.get(position) == Some(&key), mispredicted: keys.len() >= length }
+fn smaller(keys: &[u64], key: u64) -> usize {
+    keys.partition_point(|&other| other < key)
 }

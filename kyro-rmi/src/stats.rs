@@ -32,7 +32,7 @@ pub struct Stats {
     pub epsilon_p50: u32,
     /// The same: 99 keys of 100 are at most this far off.
     pub epsilon_p99: u32,
-    /// The same: no key is further off.
+    /// The same: no key is further off (64 stands for 64 or more; the window still holds such a key).
     pub epsilon_max: u32,
     /// The keys in a window, at most: what a lookup searches after the prediction.
     pub max_window: u32,

@@ -25,19 +25,20 @@ pub(crate) fn build(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildEr
     let clock = Clock::start();
     check(keys)?;
     let window = match options.window {
-        None => 32,
+        None => 64,
         Some(window) if window.is_multiple_of(8) && (16..=64).contains(&window) => window,
         Some(window) => return Err(BuildError::Window { window }),
     };
-    let root = choice::choose(keys);
-    let mut trainer = Trainer::new(keys, root, Window::new(window, keys.len() as u64));
+    let window = Window { keys: window, total: keys.len() as u64 };
+    let root = choice::choose(keys, window);
+    let mut trainer = Trainer::new(keys, root, window);
     trainer.train();
     let Trainer { mut words, blocks, counts, window, .. } = trainer;
     words.resize(words.len().next_multiple_of(8), 0);
-    let model = Model { root, window, keys: keys.len() as u64, blocks_at: words.len() as u64 * 8 };
-    let column = Column { keys: model.keys, ..Column::default() };
+    let model = Model { root, window, blocks_at: words.len() as u64 * 8 };
+    let column = Column { keys: window.total, ..Column::default() };
     let mut stats = Stats {
-        keys: model.keys,
+        keys: window.total,
         root: match root.spread {
             Spread::Linear { .. } => RootKind::Linear,
             Spread::Logarithmic { .. } => RootKind::Logarithmic,
@@ -109,6 +110,8 @@ struct Trainer<'k> {
     /// The fractions of the keys of the line at hand.
     fractions: Vec<u64>,
     counts: Counts,
+    prices: cost::Prices,
+    nearby: cost::Nearby,
 }
 
 impl<'k> Trainer<'k> {
@@ -123,6 +126,8 @@ impl<'k> Trainer<'k> {
             since_tuned: usize::MAX / 2,
             fractions: Vec::new(),
             counts: Counts::default(),
+            prices: cost::Prices::new(keys.len()),
+            nearby: cost::Nearby { segment_keys: 64, lines_per_key: 40 },
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::entry::{Entry, Kind};
 use crate::error::VerifyError;
-use crate::fence;
+use crate::fence::{self, SEGMENTS};
 use crate::line::{self, PARTS};
 use crate::model::{MOST_STEPS, Model, entry};
 
@@ -20,10 +20,10 @@ type Histogram = [u64; 65];
 
 /// Verifies the records' order, every key, its neighbours, and the ends of the key range.
 pub(crate) fn verify(model: &Model, body: &[u8], keys: &[u64]) -> Result<Measured, VerifyError> {
-    if keys.len() as u64 != model.keys {
-        return Err(VerifyError::Keys { expected: model.keys, found: keys.len() as u64 });
+    if keys.len() as u64 != model.window.total {
+        return Err(VerifyError::Keys { expected: model.window.total, found: keys.len() as u64 });
     }
-    let mut walk = Walk { model, body, covered: Some(0), visited: 0, max_steps: 0 };
+    let mut walk = Walk { model, body, covered: 0, visited: 0, max_steps: 0 };
     walk.all()?;
     let max_steps = walk.max_steps;
     if (keys.len() as u64) < model.window.keys as u64 {
@@ -61,12 +61,14 @@ fn check_keys(
     let length = model.window.keys as u64;
     let mut before = None;
     for (position, &key) in keys.iter().enumerate() {
-        let start = model.window_start(body, key);
-        let offset = (position as u64).wrapping_sub(start);
-        if offset >= length {
+        let place = model.place(body, key);
+        let start = model.window.start(place);
+        if (position as u64).wrapping_sub(start) >= length {
             return Err(outside(model, key, position, start));
         }
-        if let Some(count) = histogram.get_mut(offset.abs_diff(length / 2) as usize) {
+        if let Some(count) = histogram
+            .get_mut((position as u64).abs_diff(place.first + place.within.min(place.count)).min(64) as usize)
+        {
             *count += 1;
         }
         if let Some(smaller) = key.checked_sub(1)
@@ -96,7 +98,7 @@ fn check_one(model: &Model, body: &[u8], key: u64, position: usize) -> Result<()
 
 #[cold]
 fn outside(model: &Model, key: u64, position: usize, start: u64) -> VerifyError {
-    let end = start.saturating_add(model.window.keys as u64).min(model.keys);
+    let end = start.saturating_add(model.window.keys as u64).min(model.window.total);
     VerifyError::OutsideWindow { key, position, start: start as usize, end: end as usize }
 }
 
@@ -104,8 +106,8 @@ fn outside(model: &Model, key: u64, position: usize, start: u64) -> VerifyError 
 struct Walk<'a> {
     model: &'a Model,
     body: &'a [u8],
-    /// Up to where the records so far cover the positions; unknown after a fence, which does not say.
-    covered: Option<u64>,
+    /// Up to where the records so far cover the positions.
+    covered: u64,
     visited: usize,
     max_steps: u32,
 }
@@ -117,22 +119,20 @@ impl Walk<'_> {
         for word in core::iter::once(cells).chain(0..cells).chain(core::iter::once(cells + 1)) {
             self.record(word, 1)?;
         }
-        self.interval(self.model.keys, 0)
+        self.interval(self.model.window.total, 0)
     }
 
     fn damaged(&self) -> VerifyError {
-        VerifyError::Gap { covered: self.covered.unwrap_or(0), start: u64::MAX }
+        VerifyError::Gap { covered: self.covered, start: u64::MAX }
     }
 
     /// An interval must start where the one before it ended.
     fn interval(&mut self, first: u64, count: u64) -> Result<(), VerifyError> {
-        match self.covered {
-            Some(covered) if covered != first => Err(VerifyError::Gap { covered, start: first }),
-            _ => {
-                self.covered = Some(first + count);
-                Ok(())
-            }
+        if self.covered != first {
+            return Err(VerifyError::Gap { covered: self.covered, start: first });
         }
+        self.covered = first + count;
+        Ok(())
     }
 
     /// Walks the record in word `word`. Every record is visited once, so more visits than bytes mean a circle.
@@ -151,10 +151,7 @@ impl Walk<'_> {
             Some(Kind::Lines { first, count }) => {
                 (first..first + count).try_for_each(|line| self.line(line, steps + 1))
             }
-            Some(Kind::Fence { root }) => {
-                self.covered = None;
-                self.fence(root, steps + 1)
-            }
+            Some(Kind::Fence { root, leaf }) => self.fence(root, leaf, steps + 1),
         }
     }
 
@@ -171,18 +168,21 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn fence(&mut self, block: u64, steps: u32) -> Result<(), VerifyError> {
+    fn fence(&mut self, node: u64, leaf: bool, steps: u32) -> Result<(), VerifyError> {
         self.visited += 1;
         if self.visited > self.body.len() || steps as usize > MOST_STEPS {
             return Err(self.damaged());
         }
         self.max_steps = self.max_steps.max(steps);
-        let Some(block) = self.model.block(self.body, block) else { return Err(self.damaged()) };
-        let (leaf, first, children) = fence::children(block);
+        let Some(block) = self.model.block(self.body, node) else { return Err(self.damaged()) };
         if leaf {
-            Ok(())
-        } else {
-            (first..first + children).try_for_each(|child| self.fence(child, steps + 1))
+            let Some(records) = self.model.block(self.body, node + 1) else { return Err(self.damaged()) };
+            return (0..=SEGMENTS).try_for_each(|index| {
+                let (segment, end) = fence::segment_at(block, records, index);
+                self.interval(segment.first, end.saturating_sub(segment.first))
+            });
         }
+        let (first, count, leaves) = fence::children(block);
+        (0..count).try_for_each(|child| self.fence(first + (child << u32::from(leaves)), leaves, steps + 1))
     }
 }

@@ -3,47 +3,67 @@
 use super::lines::Cut;
 use super::{Trainer, choice, cost};
 use crate::entry::{Entry, Kind, MOST_IN_LEAF};
-use crate::fence::FANOUT;
+use crate::model::interval;
 use crate::root::multiply;
 use alloc::vec::Vec;
 
-/// How many records may follow one another before separators take over: with fences below, the worst case.
+/// How many records may follow one another before separators take over: with those, the worst case.
 const DEEPEST: usize = 5;
 /// A cell is cut by a grid, not by lines alone, if its density is further from even than this, in bits.
 const EVEN: f64 = 0.25;
 /// Cells of a grid inside a cell at most.
 const MOST_GRID: u64 = 1 << 16;
 
+/// What to do with a cell.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Plan {
+    Leaf,
+    Lines(u64),
+    Grid(u64),
+    Fence,
+}
+
 impl Trainer<'_> {
     /// A record for the keys `start..end`, which are all those of a cell. `chain` is the product of the factors
     /// on the way to it.
     pub(super) fn train_cell(&mut self, start: usize, end: usize, chain: u64, depth: usize) -> Entry {
-        let count = end - start;
-        if count as u64 <= self.window.span() || self.is_leaf(start, end, chain) {
-            return self.leaf(start, end);
+        let plan = if depth >= DEEPEST && (end - start) as u64 > self.window.span() {
+            Plan::Fence
+        } else {
+            self.plan(start, end, chain).0
+        };
+        match plan {
+            Plan::Leaf => self.leaf(start, end),
+            Plan::Lines(count) => match self.lines(Cut { start, end, chain, count }, depth) {
+                Some(entry) => entry,
+                None => self.fence(start, end),
+            },
+            Plan::Grid(parts) => self.grid(start, end, chain, parts, depth),
+            Plan::Fence => self.fence(start, end),
         }
-        if depth >= DEEPEST {
-            return self.fence(start, end);
+    }
+
+    /// The cheapest plan for a cell, and what it costs.
+    pub(super) fn plan(&mut self, start: usize, end: usize, chain: u64) -> (Plan, u64) {
+        let count = (end - start) as u64;
+        let leaf_cost = self.leaf_missed(start, end, chain).unwrap_or(u64::MAX);
+        let mut best = (Plan::Leaf, leaf_cost);
+        // Nothing costs less than a few blocks: a leaf that fits, or nearly, is kept.
+        if count <= self.window.span() || leaf_cost <= self.prices.block() {
+            return best;
         }
-        if count <= self.window.keys * FANOUT {
-            return self.few(start, end, chain, depth);
-        }
+        let mut consider = |plan, cost| {
+            if cost < best.1 {
+                best = (plan, cost);
+            }
+        };
+        consider(Plan::Fence, self.segments_cost(start, end).0);
         let (lines, lines_cost) = self.tune(start, end, chain);
-        let grid = self.grid_size(start, end, chain);
-        let grid_cost = grid.map_or(u64::MAX, |grid| self.grid_cost(start, end, chain, grid));
-        let fence_cost = cost::fence(count as u64, self.window.keys as u64);
-        if fence_cost < lines_cost.min(grid_cost) {
-            return self.fence(start, end);
+        consider(Plan::Lines(lines), lines_cost + cost::LINE * count);
+        if let Some(parts) = self.grid_size(start, end, chain) {
+            consider(Plan::Grid(parts), self.grid_cost(start, end, chain, parts));
         }
-        if lines_cost <= grid_cost
-            && let Some(entry) = self.lines(Cut { start, end, chain, count: lines }, depth)
-        {
-            return entry;
-        }
-        match grid {
-            Some(parts) => self.grid(start, end, chain, parts, depth),
-            None => self.fence(start, end),
-        }
+        best
     }
 
     /// A record for one straight line.
@@ -52,57 +72,40 @@ impl Trainer<'_> {
         Entry::new(Kind::Leaf { first: start as u64, count: (end - start) as u64 })
     }
 
-    /// Whether one straight line fits the keys `start..end`.
-    fn is_leaf(&mut self, start: usize, end: usize, chain: u64) -> bool {
+    /// What the keys cost that one straight line through the cell leaves outside the core of their window; `None`
+    /// if one is outside its window.
+    fn leaf_missed(&self, start: usize, end: usize, chain: u64) -> Option<u64> {
         let count = (end - start) as u64;
         if count > MOST_IN_LEAF {
-            return false;
+            return None;
         }
-        let window = self.window;
-        let fits = |position: usize| {
-            let at = window.start(start as u64, count, self.fraction_at(position, chain));
-            (position as u64).wrapping_sub(at) < window.keys as u64
-        };
+        let place = |position: usize| interval(start as u64, count, self.fraction_at(position, chain));
         // A few keys refuse most cells that will not do; only then are all of them tried.
-        let step = (count as usize / 16).max(1);
-        (start..end).step_by(step).all(fits) && (start..end).all(fits)
-    }
-
-    /// A record for so few keys that one fence node always does: two or four leaves where they fit, else that.
-    fn few(&mut self, start: usize, end: usize, chain: u64, depth: usize) -> Entry {
-        for parts in [2, 4] {
-            let inner = chain.wrapping_mul(parts);
-            let ends = self.part_ends(start, end, chain, parts);
-            let mut from = start;
-            let fit = ends.iter().all(|&to| {
-                let fits = (to - from) as u64 <= self.window.span() || self.is_leaf(from, to, inner);
-                from = to;
-                fits
-            });
-            if fit {
-                return self.grid(start, end, chain, parts, depth);
-            }
+        let step = (end - start) / 8;
+        if step > 8
+            && (start..end).step_by(step).any(|at| self.missed_of(at, [place(at)].into_iter()).is_none())
+        {
+            return None;
         }
-        self.fence(start, end)
+        self.missed_of(start, (start..end).map(place))
     }
 
     /// How many cells a grid over the keys would have, if they are uneven enough for one.
     fn grid_size(&self, start: usize, end: usize, chain: u64) -> Option<u64> {
         let count = end - start;
-        let sampled = count.min(2048);
+        let sampled = count.min(1024);
         let sample = (0..sampled).map(|index| start + index * count / sampled);
         let bits = choice::unevenness(sample.map(|at| self.fraction_at(at, chain)), 64);
-        let cells = (count as u64 / self.keys_per_line()).max(4).next_power_of_two();
+        let cells = (count as u64 / self.keys_per_line().min(512)).max(4).next_power_of_two();
         (bits > EVEN).then_some(cells.min(MOST_GRID))
     }
 
     /// What a grid of `parts` cells costs, with children of the kind that fits elsewhere.
     fn grid_cost(&self, start: usize, end: usize, chain: u64, parts: u64) -> u64 {
-        let (window, keys_per_line) = (self.window.keys as u64, self.keys_per_line());
         let mut from = start;
-        let mut sum = parts * cost::WORD + (end - start) as u64 * cost::RECORD / 2;
+        let mut sum = parts * self.prices.word() + (end - start) as u64 * cost::RECORD;
         for to in self.part_ends(start, end, chain, parts) {
-            sum += cost::cell((to - from) as u64, window, keys_per_line);
+            sum += self.prices.cell((to - from) as u64, self.nearby);
             from = to;
         }
         sum

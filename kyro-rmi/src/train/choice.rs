@@ -1,31 +1,34 @@
 //! Which root, from a sample of the keys.
 //!
-//! A grid is as good as its cells are evenly filled. What a grid leaves to the later stages is measured in bits:
-//! the mean, over the keys, of the logarithm of how many times fuller than even a key's cell is. Compared are
-//! linear grids with more or fewer outliers trimmed off either end, and logarithmic ones.
+//! Outliers are trimmed off both ends first, as many as make a grid over the rest evenly enough filled: evenness
+//! is measured in bits, the mean over the keys of the logarithm of how many times fuller than even a key's cell
+//! is. Then linear and logarithmic grids of several sizes are compared by what it would cost to train a sample of
+//! their cells, with the very planning that the training does.
 
+use super::Trainer;
+use crate::model::Window;
 use crate::root::{Root, multiply};
 use alloc::vec::Vec;
 
-/// How many keys a root is judged by at most.
-const SAMPLE: usize = 1 << 15;
+/// How many cells a root is judged by.
+const CELLS_TRIED: usize = 20;
 /// The same for the first look at what to trim.
 const COARSE_SAMPLE: usize = 1 << 11;
 /// How fine a grid the first look uses.
 const COARSE_CELLS: u64 = 1 << 10;
 /// What a trimmed key costs, in bits: it is searched among separators.
-const TRIMMED: f64 = 16.0;
-/// What the longer arithmetic of a logarithmic root costs, in bits.
-const LOGARITHM: f64 = 0.35;
-/// A finer root must save this much, in bits: it occupies more cache.
-const FINER: f64 = 0.06;
-/// The most cells of a root.
-const MOST_CELLS: u64 = 1 << 16;
+const TRIMMED: f64 = 60.0;
+/// A logarithmic root must cost this much less than a linear one, in nanoseconds a key.
+const LOGARITHM: u64 = 3;
+/// A linear root that costs no more than this, in nanoseconds a key, is not worth a search for a better one.
+const GOOD_ENOUGH: u64 = 24;
+/// The numbers of cells to choose from.
+const CELLS: [u64; 7] = [1, 1 << 5, 1 << 8, 1 << 11, 1 << 13, 1 << 15, 1 << 17];
 /// The fewest keys to a cell of a root, on average.
-const KEYS_PER_CELL: u64 = 512;
+const KEYS_PER_CELL: u64 = 32;
 
 /// The root for these keys.
-pub(super) fn choose(keys: &[u64]) -> Root {
+pub(super) fn choose(keys: &[u64], window: Window) -> Root {
     let (Some(&low), Some(&high)) = (keys.first(), keys.last()) else { return Root::linear(0, 0, 1) };
     if keys.len() < 64 {
         return Root::linear(low, high, 1);
@@ -34,50 +37,49 @@ pub(super) fn choose(keys: &[u64]) -> Root {
     let kept = keys.get(below..keys.len() - above).unwrap_or(keys);
     let low = kept.first().copied().unwrap_or(low);
     let high = kept.last().copied().unwrap_or(high);
-    let most = (keys.len() as u64 / KEYS_PER_CELL).next_power_of_two().clamp(1, MOST_CELLS);
-    let sample = sample(kept, SAMPLE);
-    let linear = finest(&sample, most, |cells| Some(Root::linear(low, high, cells)));
-    let logarithmic = finest(&sample, most, |cells| {
-        let octaves = u64::from(64 - (high - low).leading_zeros());
-        Root::logarithmic(low, high, (cells / octaves.max(1)).checked_ilog2()?)
-    });
-    match (linear, logarithmic) {
-        (Some((linear, bits)), Some((logarithmic, other)))
-            if other + LOGARITHM < bits && linear.cells > 1 =>
-        {
-            logarithmic
+    let most = (keys.len() as u64 / KEYS_PER_CELL).max(1);
+    let cells = || CELLS.into_iter().filter(|&cells| cells <= most);
+    let (mut best, mut least) = (Root::linear(low, high, 1), u64::MAX);
+    for root in cells().map(|cells| Root::linear(low, high, cells)) {
+        let cost = cost_of(keys, (below, keys.len() - above), root, window);
+        if cost < least {
+            (best, least) = (root, cost);
         }
-        (Some((linear, _)), _) => linear,
-        _ => Root::linear(low, high, 1),
     }
-}
-
-/// The coarsest root of a kind after which finer ones save little, and the bits it leaves to later stages, its
-/// own size included.
-fn finest(sample: &[u64], most: u64, root: impl Fn(u64) -> Option<Root>) -> Option<(Root, f64)> {
-    let mut best: Option<(Root, f64)> = None;
-    let mut cells = 1;
-    while cells <= most {
-        if let Some(root) = root(cells) {
-            let bits = bits_left(sample, &root) + FINER * (cells as f64).log2_of();
-            if best.is_none_or(|(_, least)| bits < least) {
-                best = Some((root, bits));
+    if least > GOOD_ENOUGH {
+        let octaves = u64::from(64 - (high - low).leading_zeros()).max(1);
+        let bits = cells().filter_map(|cells| (cells / octaves).checked_ilog2());
+        for root in bits.filter_map(|bits| Root::logarithmic(low, high, bits)) {
+            let cost = cost_of(keys, (below, keys.len() - above), root, window) + LOGARITHM;
+            if cost < least {
+                (best, least) = (root, cost);
             }
         }
-        cells *= 2;
     }
     best
 }
 
-/// The unevenness inside the cells of `root`: how many bits a grid sixteen times finer would save beyond four.
-fn bits_left(sample: &[u64], root: &Root) -> f64 {
-    let fine = |key| {
-        let (cell, fraction) = root.cell(key);
-        cell * 16 + multiply(fraction, 16).0
-    };
-    let inner = mean_log(sample.iter().map(|&key| fine(key)));
-    let outer = mean_log(sample.iter().map(|&key| root.cell(key).0));
-    (inner + 4.0 - outer).max(0.0)
+/// What a root costs, in nanoseconds a key: the mean over cells of evenly spaced keys, each planned as the
+/// training would, and the size of the root's own records.
+fn cost_of(keys: &[u64], kept: (usize, usize), root: Root, window: Window) -> u64 {
+    let mut trainer = Trainer::new(keys, root, window);
+    let (mut cost, mut tried) = (0, 0);
+    for index in 0..CELLS_TRIED {
+        let position = kept.0 + (kept.1 - kept.0) * (2 * index + 1) / (2 * CELLS_TRIED);
+        let cell = keys.get(position).map_or(0, |&key| root.cell(key).0);
+        let kept_keys = keys.get(kept.0..kept.1).unwrap_or_default();
+        let start = kept.0 + kept_keys.partition_point(|&key| root.cell(key).0 < cell);
+        let end = trainer.gallop(position.max(start), |root, key| root.cell(key).0 <= cell).min(kept.1);
+        trainer.since_tuned = usize::MAX / 2;
+        let (_, cell_cost) = trainer.plan(start, end, 1);
+        cost += cell_cost / (end - start).max(1) as u64;
+        tried += 1;
+        if root.cells == 1 {
+            break;
+        }
+    }
+    let own = if root.cells == 1 { 0 } else { 1 + root.cells * trainer.prices.word() / keys.len() as u64 };
+    cost / tried + own
 }
 
 /// How many keys to trim off each end.

@@ -1,37 +1,71 @@
 //! What a choice costs, estimated: nanoseconds over all the keys concerned, and bytes at a price in nanoseconds.
 //!
-//! The prices come from measurements at 10 M keys: a byte a key more in the index costs a lookup about 45 ns of
-//! cache misses; another record on the way costs 20 (a miss in the first cache and a mispredicted branch).
+//! The prices come from measurements at 10 M keys. They decide speed and size, never correctness.
 
-use crate::fence::FANOUT;
+use crate::fence::{FANOUT, SEGMENTS};
 
-/// The price of a byte of index, in nanoseconds.
-pub(super) const BYTE: u64 = 45;
-/// The price of one more record on a key's way, in nanoseconds.
-pub(super) const RECORD: u64 = 20;
+/// The price of one more record on a key's way: a miss in the first cache and, often, a mispredicted branch.
+pub(super) const RECORD: u64 = 22;
+/// The price of a line on a key's way, which is foreseen.
+pub(super) const LINE: u64 = 10;
+/// The price of a key outside the core of its window: a mispredicted branch and another search.
+pub(super) const OFF_CORE: u64 = 25;
+/// The price, beside that, of a key further off than the margins of the core: another wait for memory.
+pub(super) const OFF_MARGIN: u64 = 150;
 
-/// A block of 64 bytes.
-pub(super) const BLOCK: u64 = 64 * BYTE;
-/// A word of 8 bytes.
-pub(super) const WORD: u64 = 8 * BYTE;
+/// The price of a key in a leaf of so few keys that any order of them fits the window, if not its core.
+const SMALL: u64 = 10;
 
-/// `count` keys among separators, with windows of `window` keys.
-pub(super) fn fence(count: u64, window: u64) -> u64 {
-    let mut nodes = count.div_ceil(window * FANOUT as u64).max(1);
-    let (mut blocks, mut depth) = (nodes, 1);
-    while nodes > 1 {
-        nodes = nodes.div_ceil(FANOUT as u64);
-        blocks += nodes;
-        depth += 1;
-    }
-    blocks * BLOCK + depth * RECORD * count
+/// What bytes of index cost: they displace one another, and keys, from the caches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prices {
+    byte: u64,
 }
 
-/// `count` keys in a record of their own whose kind is not yet known: lines of the density that fits elsewhere.
-pub(super) fn cell(count: u64, window: u64, keys_per_line: u64) -> u64 {
-    if count <= window - 7 {
-        return 0;
+impl Prices {
+    /// The prices for an index over so many keys. A small index fits the second cache whatever it does.
+    pub(super) fn new(keys: usize) -> Self {
+        Self { byte: if keys < 2_000_000 { 100 } else { 300 } }
     }
-    let lines = count.div_ceil(keys_per_line) * BLOCK + RECORD * count;
-    lines.min(fence(count, window))
+
+    /// A block of 64 bytes.
+    pub(super) fn block(self) -> u64 {
+        64 * self.byte
+    }
+
+    /// A word of 8 bytes.
+    pub(super) fn word(self) -> u64 {
+        8 * self.byte
+    }
+
+    /// `segments` segments under separators, over `count` keys.
+    pub(super) fn segments(self, segments: u64, count: u64) -> u64 {
+        let mut nodes = segments.div_ceil(SEGMENTS as u64);
+        let (mut blocks, mut depth) = (2 * nodes, 1);
+        while nodes > 1 {
+            nodes = nodes.div_ceil(FANOUT as u64);
+            blocks += nodes;
+            depth += 1;
+        }
+        blocks * self.block() + depth * RECORD * count
+    }
+
+    /// `count` keys in a record of their own whose kind is not yet known: the cheaper of segments as long as they
+    /// are near by and lines as good as they are near by.
+    pub(super) fn cell(self, count: u64, nearby: Nearby) -> u64 {
+        if count <= 64 {
+            return SMALL * count;
+        }
+        self.segments(count.div_ceil(nearby.segment_keys), count)
+            .min(nearby.lines_per_key.saturating_mul(count))
+    }
+}
+
+/// What was found out about keys near by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nearby {
+    /// How many keys a segment has on average, at least 1.
+    pub(super) segment_keys: u64,
+    /// What lines cost, in nanoseconds a key.
+    pub(super) lines_per_key: u64,
 }

@@ -3,6 +3,7 @@
 use super::{Trainer, cost};
 use crate::entry::{Entry, Kind, MOST_PARTS};
 use crate::line::{self, MOST_IN_LINE, PARTS};
+use crate::model::interval;
 use crate::root::multiply;
 
 /// Densities to choose from, in keys to a part.
@@ -11,7 +12,9 @@ const LADDER: [u64; 20] =
 /// Where the search for a density starts.
 pub(super) const FIRST_RUNG: usize = 7;
 /// How many keys a density is tried on.
-const TRIED: usize = 24 * 1024;
+const TRIED: usize = 8 * 1024;
+/// In how many places of a large cell.
+const SAMPLES: usize = 6;
 /// A density is taken over from neighbouring cells for this many keys.
 const TUNED_FOR: usize = 160 * 1024;
 
@@ -21,6 +24,8 @@ struct Fitted {
     ends: [u16; PARTS],
     /// Which parts do not fit the window.
     misfits: u64,
+    /// What the keys of the others cost that lie outside the core of their window.
+    missed: u64,
     /// The position after the line's last key.
     end: usize,
 }
@@ -68,6 +73,7 @@ impl Trainer<'_> {
             }
         }
         self.rung = best.1;
+        self.nearby.lines_per_key = best.0 / keys.max(1) + cost::LINE;
         (count_at(self.rung), best.0)
     }
 
@@ -78,9 +84,7 @@ impl Trainer<'_> {
 
     /// What `cut` costs on a sample of its keys, and how many keys that is.
     fn try_lines(&mut self, cut: Cut) -> (u64, usize) {
-        let window = self.window.keys as u64;
-        let keys_per_line = ((cut.end - cut.start) as u64 / cut.count).max(1);
-        let samples = if cut.end - cut.start > 2 * TRIED { 3 } else { 1 };
+        let samples = if cut.end - cut.start > 2 * TRIED { SAMPLES } else { 1 };
         let (mut cost, mut tried) = (0, 0);
         for sample in 0..samples {
             let mut at = cut.start + (cut.end - cut.start) / samples * sample;
@@ -92,16 +96,18 @@ impl Trainer<'_> {
                     return (u64::MAX / 2, cut.end - cut.start);
                 };
                 // Empty lines cost as much as full ones.
-                cost += cost::BLOCK * before.map_or(1, |before: u64| line - before);
+                cost += self.prices.block() * before.map_or(1, |before: u64| line - before);
                 before = Some(line);
                 let mut part_start = 0;
                 for (part, &end) in fitted.ends.iter().enumerate() {
                     if fitted.misfits >> part & 1 == 1 {
                         let keys = u64::from(end - part_start);
-                        cost += cost::WORD + cost::RECORD * keys + cost::cell(keys, window, keys_per_line);
+                        cost +=
+                            self.prices.word() + cost::RECORD * keys + self.prices.cell(keys, self.nearby);
                     }
                     part_start = end;
                 }
+                cost += fitted.missed;
                 tried += fitted.end - at;
                 at = fitted.end;
             }
@@ -170,31 +176,21 @@ impl Trainer<'_> {
                 return None;
             }
         }
-        let (mut misfits, mut total) = (0, 0);
+        let (mut misfits, mut missed, mut total) = (0, 0, 0);
         for (part, end) in ends.iter_mut().enumerate() {
             let count = u64::from(*end);
             let fractions =
                 self.fractions.get(usize::from(total)..usize::from(total + *end)).unwrap_or_default();
-            let first = start as u64 + u64::from(total);
-            misfits |= u64::from(!self.fits(first, count, fractions)) << part;
+            let first = start + usize::from(total);
+            let places = fractions.iter().map(|&fraction| interval(first as u64, count, fraction));
+            match self.missed_of(first, places) {
+                Some(few) if few <= cost::RECORD * count + 2 * self.prices.block() => missed += few,
+                _ => misfits |= 1 << part,
+            }
             total += *end;
             *end = total;
         }
-        Some(Fitted { ends, misfits, end: start + self.fractions.len() })
-    }
-
-    /// Whether each of the keys with these fractions lies in its window: the very arithmetic of the lookup. An
-    /// interval's windows are monotone in the fraction, so absent keys then lie in theirs as well.
-    pub(super) fn fits(&self, first: u64, count: u64, fractions: &[u64]) -> bool {
-        if count <= self.window.span() {
-            return true; // wherever the window starts, it covers the interval
-        }
-        let mut misfits = 0;
-        for (position, &fraction) in (first..).zip(fractions) {
-            let start = self.window.start(first, count, fraction);
-            misfits += u64::from(position.wrapping_sub(start) >= self.window.keys as u64);
-        }
-        misfits == 0
+        Some(Fitted { ends, misfits, missed, end: start + self.fractions.len() })
     }
 
     /// The fraction of the key at `position`.
