@@ -5,6 +5,7 @@
 //! is left of the live one, [`Wal::write_group`] goes on in a new segment (see the `seal` module for the order in which
 //! that happens), of the group's own size if need be.
 
+mod failure;
 mod group;
 mod housekeeping;
 mod live;
@@ -13,11 +14,10 @@ mod stats;
 mod truncate;
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::format::{FRAME_HEADER, MAX_FRAME_OFFSETS, MAX_METADATA, Predecessor};
+use crate::format::{MAX_FRAME_OFFSETS, MAX_METADATA, Predecessor};
 use crate::segment::{self, Segment};
 use crate::storage::{Storage, is_storage_full};
 use crate::{CleanMark, Error, Identity, Options};
@@ -110,7 +110,7 @@ impl Wal {
             metadata: &[],
         };
         let made = rotate::make(&*storage, dir, &options, &plan, None, true);
-        let live = made.map_err(|failure| failure.into_error())?;
+        let live = made.map_err(rotate::Failure::into_error)?;
         Ok(Self::assemble(storage, dir.to_owned(), identity, options, VecDeque::new(), live, 0))
     }
 
@@ -120,14 +120,14 @@ impl Wal {
         dir: PathBuf,
         epoch: u64,
         options: Options,
-        sealed: Vec<Segment>,
+        sealed: &[Segment],
         live: Live,
         next_offset: u64,
     ) -> Self {
         let identity = Identity { uuid: live.segment.header.uuid, epoch };
         let mut pins = sealed.iter().skip(1).map(|segment| segment.header.predecessor.next_offset);
         let mut list = VecDeque::with_capacity(sealed.len());
-        for segment in &sealed {
+        for segment in sealed {
             let next_offset = pins.next().unwrap_or(live.segment.header.predecessor.next_offset);
             list.push_back(Sealed::of(segment, next_offset));
         }
@@ -362,74 +362,5 @@ impl Wal {
             Err(error) if is_storage_full(&error) => Err(self.take_back(bytes.len() as u64, error)),
             Err(error) => Err(self.poison("a write to", &self.live.segment.path.clone(), &error)),
         }
-    }
-
-    /// After a write that ran out of space: makes sure that no part of it can be taken for a frame, and goes on.
-    fn take_back(&mut self, needed: u64, source: io::Error) -> Error {
-        let live = &mut self.live;
-        // What stays behind the wiped header cannot continue a chain either: later frames count one attempt more.
-        live.place.attempt = live.place.attempt.wrapping_add(1);
-        live.residue = true;
-        let file = live.segment.path.clone();
-        match self.wipe_end() {
-            Ok(()) => Error::StorageFull { file, needed, certain: true, source },
-            Err(Error::StorageFull { .. }) => Error::StorageFull { file, needed, certain: false, source },
-            Err(error) => error,
-        }
-    }
-
-    /// Overwrites, durably, the place of the next frame's header with zeros, if a frame may be there.
-    fn wipe_end(&mut self) -> Result<(), Error> {
-        if !self.live.residue {
-            return Ok(());
-        }
-        let file = self.live.segment.path.clone();
-        let needed = FRAME_HEADER as u64;
-        match self.live.segment.file.write_at(&[0; FRAME_HEADER], self.live.place.at) {
-            Ok(()) => {}
-            Err(source) if is_storage_full(&source) => {
-                return Err(Error::StorageFull { file, needed, certain: false, source });
-            }
-            Err(error) => return Err(self.poison("a write to", &file, &error)),
-        }
-        self.sync_live()?;
-        self.live.residue = false;
-        Ok(())
-    }
-
-    /// Makes everything written to the live segment durable.
-    fn sync_live(&mut self) -> Result<(), Error> {
-        if !cfg!(mutant = "skip_fdatasync")
-            && let Err(error) = self.live.segment.file.sync_data()
-            && !cfg!(mutant = "retry_failed_sync")
-        {
-            return Err(self.poison("a sync of", &self.live.segment.path.clone(), &error));
-        }
-        let news = self.live.synced < self.live.place.at;
-        self.live.synced = self.live.place.at;
-        self.counters.syncs += 1;
-        if news && let Some(notify) = &mut self.on_sync {
-            notify(Synced {
-                next_offset: self.next_offset,
-                segment: self.live.segment.number(),
-                end: self.live.synced,
-            });
-        }
-        Ok(())
-    }
-
-    fn check_poison(&self) -> Result<(), Error> {
-        match &self.poisoned {
-            Some(reason) => Err(Error::Poisoned { reason: Arc::clone(reason) }),
-            None => Ok(()),
-        }
-    }
-
-    /// Stops the log for ever.
-    fn poison(&mut self, what: &str, path: &Path, error: &io::Error) -> Error {
-        let reason: Arc<str> = format!("{what} {} failed: {error}", path.display()).into();
-        self.group.clear();
-        let reason = self.poisoned.get_or_insert(reason);
-        Error::Poisoned { reason: Arc::clone(reason) }
     }
 }

@@ -31,9 +31,9 @@ impl Default for Options {
 
 impl Options {
     /// The options as the log uses them: sizes brought inside what the format allows.
-    pub(crate) fn normalized(&self) -> Self {
+    pub(crate) fn normalized(self) -> Self {
         let segment_bytes = self.segment_bytes.clamp(MIN_SEGMENT, 1 << 40).next_multiple_of(4096);
-        Self { segment_bytes, max_payload_bytes: self.max_payload_bytes.min(1 << 30), ..self.clone() }
+        Self { segment_bytes, max_payload_bytes: self.max_payload_bytes.min(1 << 30), ..self }
     }
 }
 

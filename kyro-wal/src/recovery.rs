@@ -238,12 +238,10 @@ impl Recovery {
                 Step::Frame(_) => return Ok(true),
                 Step::Stop(stop) => {
                     let place = cursor.place();
-                    match pin {
-                        Some(pin) => tail::check_sealed(&self.chain, self.current, place, stop, &pin)?,
-                        None => {
-                            let verdict = tail::verdict(&self.chain, place, stop, self.expected.clean)?;
-                            self.verdict = Some(verdict);
-                        }
+                    if let Some(pin) = pin {
+                        tail::check_sealed(&self.chain, self.current, place, stop, &pin)?;
+                    } else {
+                        self.verdict = Some(tail::verdict(&self.chain, place, stop, self.expected.clean)?);
                     }
                     break;
                 }

@@ -9,7 +9,7 @@ use crate::format::{BLOCK, FIRST_FRAME, FRAME_HEADER, Predecessor, SEGMENT_OFFSE
 use crate::seal::{SealStep, seal};
 use crate::segment::{self, NEW, SPARE, Segment};
 use crate::spare::{Spare, adopt, clean_up, zeros};
-use crate::storage::{Storage, is_storage_full};
+use crate::storage::{Storage, StorageFile, is_storage_full};
 use crate::{Error, Identity, Options, scan};
 
 use super::{Live, Sealed, Unsealed, Wal};
@@ -139,23 +139,10 @@ pub(super) fn make(
     may_adopt: bool,
 ) -> Result<Live, Failure> {
     let capacity = capacity(options, plan.group_bytes);
+    let may_adopt = may_adopt && capacity == options.segment_bytes;
     let (file, from) = match spare {
         Some(spare) => (spare.file, spare.path),
-        None => {
-            let path = dir.join(SPARE);
-            let adopted = if may_adopt && capacity == options.segment_bytes {
-                adopt(storage, &path, capacity).map_err(Failure::Clean)?
-            } else {
-                None
-            };
-            match adopted {
-                Some(file) => (file, path),
-                None => {
-                    let path = dir.join(NEW);
-                    (zeros(storage, &path, capacity).map_err(Failure::Clean)?, path)
-                }
-            }
-        }
+        None => find_zeros(storage, dir, capacity, may_adopt).map_err(Failure::Clean)?,
     };
     let header = SegmentHeader {
         uuid: plan.identity.uuid,
@@ -197,6 +184,21 @@ pub(super) fn make(
         Segment { path, file, len: capacity, header, header_checksum, footer: Err(NoFooter::Unsealed) };
     let place = Place::start(&segment);
     Ok(Live { segment, place, synced: FIRST_FRAME, closed: false, residue: false })
+}
+
+/// A file of zeros: the spare that an earlier run left, or a new one.
+fn find_zeros(
+    storage: &dyn Storage,
+    dir: &Path,
+    capacity: u64,
+    may_adopt: bool,
+) -> Result<(Box<dyn StorageFile>, PathBuf), Error> {
+    let spare = dir.join(SPARE);
+    if may_adopt && let Some(file) = adopt(storage, &spare, capacity)? {
+        return Ok((file, spare));
+    }
+    let path = dir.join(NEW);
+    Ok((zeros(storage, &path, capacity)?, path))
 }
 
 /// Whether a segment is a valid one without anything behind its header.

@@ -29,7 +29,7 @@ impl Recovery {
             });
         };
         spare::clean_up_temporaries(&*self.storage, &self.dir);
-        let last = if self.chain.unsealed { self.name_again(last)? } else { last.writable(&*self.storage)? };
+        let last = if self.chain.unsealed { self.name_again(&last)? } else { last.writable(&*self.storage)? };
         // While the last segment is empty, nothing proves that the footer before it, if it can be read, is durable.
         if matches!(verdict, Verdict::Unclean { used: FIRST_FRAME, .. })
             && let Some(before) = self.chain.segments.pop()
@@ -55,14 +55,14 @@ impl Recovery {
         }
         let live = Live { segment: last, place, synced: place.at, closed: true, residue: false };
         let wal =
-            Wal::resume(self.storage, self.dir, epoch, self.options, self.chain.segments, live, next_offset);
+            Wal::resume(self.storage, self.dir, epoch, self.options, &self.chain.segments, live, next_offset);
         Ok((wal, tail))
     }
 
     /// Makes the name of an empty last segment durable. That it can be seen does not prove that it is: the sync of its
     /// directory may have failed, and then another one that succeeds proves nothing. So the segment is made again, as
     /// small as one may be (it takes no frames), and put in its own place.
-    fn name_again(&self, last: Segment) -> Result<Segment, Error> {
+    fn name_again(&self, last: &Segment) -> Result<Segment, Error> {
         let path = self.dir.join(NEW);
         let remade = || {
             let mut header = last.header.clone();
