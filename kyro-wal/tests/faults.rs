@@ -40,6 +40,17 @@ impl Run {
         self.poisoned
     }
 
+    /// What a recovery gave out stays; of the doubtful groups it decided.
+    fn adopt(&mut self, read: &[Record]) {
+        assert!(read.len() >= self.synced);
+        for record in read.get(self.records.len()..).unwrap_or(&[]) {
+            assert!(self.doubtful.iter().flatten().any(|doubtful| doubtful == record));
+        }
+        self.records = read.to_vec();
+        self.synced = read.len();
+        self.doubtful.clear();
+    }
+
     fn group(&mut self, wal: &mut Wal, frames: u64, attempt: u64) -> Result<(), Error> {
         let mut group = Vec::new();
         for _ in 0..frames {
@@ -81,6 +92,18 @@ fn run(disk: &SimDisk) -> Run {
     let Some(mut wal) = wal else { return run };
     run.expected = Some(expected());
     for step in 0..136_u64 {
+        if step % 34 == 33 {
+            // The process dies, and the next one opens the log while the faults go on.
+            drop(wal);
+            match recover(disk, run.expected.unwrap_or_else(expected)) {
+                Ok((read, opened, _)) => {
+                    run.adopt(&read);
+                    wal = opened;
+                }
+                Err(Error::Io { .. } | Error::StorageFull { .. } | Error::Unstable { .. }) => return run,
+                Err(error) => panic!("step {step}: {error}"),
+            }
+        }
         let done = match step % 8 {
             0 | 2 | 5 => run.group(&mut wal, 1 + step % 3, step).and_then(|()| {
                 wal.sync()?;

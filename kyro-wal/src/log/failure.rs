@@ -15,8 +15,8 @@ impl Wal {
     pub(super) fn take_back(&mut self, needed: u64, source: io::Error) -> Error {
         let live = &mut self.live;
         // What stays behind the wiped header cannot continue a chain either: later frames count one attempt more.
-        live.place.attempt = live.place.attempt.wrapping_add(1);
-        live.residue = true;
+        live.place.attempt = live.place.attempt.wrapping_add(u32::from(!cfg!(mutant = "same_attempt")));
+        live.residue = !cfg!(mutant = "leave_residue");
         let file = live.segment.path.clone();
         match self.wipe_end() {
             Ok(()) => Error::StorageFull { file, needed, certain: true, source },

@@ -42,14 +42,22 @@ impl Chain {
                 }
                 break;
             }
-            match Segment::open(storage, dir, before.number, Some(&expected.uuid)) {
-                Ok(segment) => segments.push(segment),
-                // Older than what must be there, and not usable: left by a purge that a crash interrupted.
-                Err(Error::Corrupt(_)) if before.number < expected.first_segment => {
-                    leftovers.push(before.number);
-                    break;
+            let opened = Segment::open(storage, dir, before.number, Some(&expected.uuid));
+            if before.number < expected.first_segment {
+                // Older than what must be there: kept while it is in order, otherwise what a purge is to remove.
+                let pin = Pin::from(&before);
+                match opened {
+                    Ok(segment) if segment.footer.is_ok_and(|footer| Pin::from(&footer) == pin) => {
+                        segments.push(segment);
+                    }
+                    Ok(_) | Err(Error::Corrupt(_)) => {
+                        leftovers.push(before.number);
+                        break;
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
+            } else {
+                segments.push(opened?);
             }
         }
         leftovers.append(&mut left);

@@ -28,14 +28,27 @@ impl Recovery {
                 why: "the directory holds no segment",
             });
         };
-        spare::clean_up_temporaries(&*self.storage, &self.dir);
-        let last = if self.chain.unsealed { self.name_again(&last)? } else { last.writable(&*self.storage)? };
         // While the last segment is empty, nothing proves that the footer before it, if it can be read, is durable.
-        if matches!(verdict, Verdict::Unclean { used: FIRST_FRAME, .. })
-            && let Some(before) = self.chain.segments.pop()
-        {
-            let before = before.writable(&*self.storage)?;
-            let before = self.seal_again(before, last.header.predecessor.end)?;
+        let doubtful = self.chain.unsealed || !cfg!(mutant = "trust_visible_footer");
+        let before = if doubtful && matches!(verdict, Verdict::Unclean { used: FIRST_FRAME, .. }) {
+            self.chain
+                .segments
+                .pop()
+                .map(|before| self.walk_again(before, last.header.predecessor.end))
+                .transpose()?
+        } else {
+            None
+        };
+        spare::clean_up_temporaries(&*self.storage, &self.dir);
+        let last = if self.chain.unsealed && !cfg!(mutant = "trust_visible_name") {
+            self.name_again(&last)?
+        } else {
+            last.writable(&*self.storage)?
+        };
+        if let Some((before, place)) = before {
+            let mut before = before.writable(&*self.storage)?;
+            seal_in_full(&before, &place).map_err(|error| Error::io("sealing", &before.path, error))?;
+            before.len = before.header.capacity;
             self.chain.segments.push(before);
         }
         let (place, next_offset, tail) = match verdict {
@@ -53,7 +66,13 @@ impl Recovery {
         for number in &self.chain.leftovers {
             spare::clean_up(&*self.storage, &self.dir.join(segment::name(*number)));
         }
-        let live = Live { segment: last, place, synced: place.at, closed: true, residue: false };
+        let live = Live {
+            segment: last,
+            place,
+            synced: place.at,
+            closed: !cfg!(mutant = "append_after_torn_tail"),
+            residue: false,
+        };
         let wal =
             Wal::resume(self.storage, self.dir, epoch, self.options, &self.chain.segments, live, next_offset);
         Ok((wal, tail))
@@ -89,27 +108,27 @@ impl Recovery {
             .writable(&*self.storage)
     }
 
-    /// Writes and syncs the footer of the segment before an empty last one: a crash may have come before it, or its
-    /// sync may have failed. The file gets the length in its header back, whichever it has on the platter.
-    fn seal_again(&self, mut before: Segment, end: u64) -> Result<Segment, Error> {
+    /// Finds the place where the frames of the segment before an empty last one end. Its footer will be written again: a
+    /// crash may have come before it, or its sync may have failed.
+    fn walk_again(&self, before: Segment, end: u64) -> Result<(Segment, Place), Error> {
         let mut cursor = Cursor::new(&before, end, self.options.max_payload_bytes);
         while let Step::Frame(_) = cursor.peek(&before.path, &*before.file)? {
             cursor.advance();
         }
         let place = cursor.place();
         if place.at != end {
-            return Err(Error::Unstable { file: before.path, at: place.at });
+            let what = "the frames do not end where the successor's header says";
+            return Err(segment::damaged(&before.path, place.at, what));
         }
-        before.len = before.header.capacity;
-        seal_in_full(&before, &place).map_err(|error| Error::io("sealing", &before.path, error))?;
-        Ok(before)
+        Ok((before, place))
     }
 
     /// Makes the end of the last segment what it was found to be: on the platter, not only in the page cache.
     fn settle(&self, last: &Segment, place: Place, used: u64) -> Result<Tail, Error> {
         let quarantined = self.quarantine(last, place.at, used)?;
         let rewritten = self.rewrite(last, &place)?;
-        let limit = last.frames_limit();
+        let limit = if cfg!(mutant = "append_after_torn_tail") { place.at } else { last.frames_limit() };
+        let used = used.min(limit);
         let write = |error| Error::io("rewriting", &last.path, error);
         // The header's place first: once it is zero and synced, what follows can no longer become a frame, in whatever
         // order its own zeros arrive.
