@@ -15,7 +15,6 @@ use crate::commit::{Committed, Promise};
 use crate::delta::Delta;
 use crate::error::{CloseError, MaintenanceError, WriteError};
 use crate::maintenance::Wake;
-use crate::manifest::Clean;
 use crate::options::Durability;
 use crate::queue::{Frozen, Purged, Request, Requests, Write};
 use crate::shared::Shared;
@@ -31,9 +30,9 @@ const MAX_LINGER: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) enum Log {
     /// Closed cleanly by the last session and not written since. The first write clears the mark and begins.
-    Clean(Recovery),
+    Clean(Box<Recovery>),
     /// Being written.
-    Live(Wal),
+    Live(Box<Wal>),
     /// Gone: it failed between the two, or it was closed.
     Gone,
 }
@@ -262,7 +261,7 @@ impl Committer {
             }
             if let Log::Clean(recovery) = std::mem::replace(&mut self.log, Log::Gone) {
                 match recovery.finish(self.shared.manifest.current().epoch) {
-                    Ok((wal, _)) => self.log = Log::Live(wal),
+                    Ok((wal, _)) => self.log = Log::Live(Box::new(wal)),
                     Err(error) => return Err(WriteError::Poisoned { reason: self.poison(&error) }),
                 }
             }
@@ -431,15 +430,9 @@ impl Committer {
             Log::Clean(_) | Log::Gone => Ok(()),
             Log::Live(wal) => {
                 let mark = wal.close().map_err(|error| CloseError::Log { reason: self.poison(&error) })?;
-                let clean = Clean {
-                    segment: mark.segment,
-                    end: mark.end,
-                    next_offset: mark.next_offset,
-                    checksum: mark.checksum,
-                };
                 let manifest = &self.shared.manifest;
                 manifest
-                    .update(|manifest| manifest.clean = Some(clean))
+                    .update(|manifest| manifest.clean = Some(mark.into()))
                     .map_err(|source| CloseError::Manifest { path: manifest.path().to_owned(), source })
             }
         }

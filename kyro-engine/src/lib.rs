@@ -47,6 +47,7 @@ mod replay;
 mod run_files;
 mod shared;
 mod stats;
+mod verify;
 mod view;
 mod visible;
 
@@ -59,6 +60,7 @@ pub use manifest::MANIFEST_FORMAT;
 pub use options::{Durability, OnProgress, Options, Progress};
 pub use replay::{Event, EventOp, Replay};
 pub use stats::{RecoveryStats, RunStats, Stats, WalStats};
+pub use verify::{Damage, VerifyReport, verify, verify_on};
 pub use visible::VisibleAfter;
 
 /// The storage interface and its implementations, re-exported: what [`Engine::open_on`] takes.

@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kyro_snapshot::Run;
+use kyro_wal::CleanMark;
 use kyro_wal::storage::{Storage, write_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -66,6 +68,13 @@ pub(crate) struct RunEntry {
     pub(crate) bytes: u64,
 }
 
+impl RunEntry {
+    /// Whether `run` is the one named here.
+    pub(crate) fn is<B: AsRef<[u8]>>(&self, run: &Run<B>) -> bool {
+        run.uuid() == self.uuid.0 && run.len() as u64 == self.entries && run.file_bytes() == self.bytes
+    }
+}
+
 /// A clean close: the log's end, as [`kyro_wal::CleanMark`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,6 +83,20 @@ pub(crate) struct Clean {
     pub(crate) end: u64,
     pub(crate) next_offset: u64,
     pub(crate) checksum: u32,
+}
+
+impl From<Clean> for CleanMark {
+    fn from(clean: Clean) -> Self {
+        let Clean { segment, end, next_offset, checksum } = clean;
+        Self { segment, end, next_offset, checksum }
+    }
+}
+
+impl From<CleanMark> for Clean {
+    fn from(mark: CleanMark) -> Self {
+        let CleanMark { segment, end, next_offset, checksum } = mark;
+        Self { segment, end, next_offset, checksum }
+    }
 }
 
 /// Sixteen random bytes, in JSON as 32 hexadecimal digits.

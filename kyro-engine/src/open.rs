@@ -125,7 +125,7 @@ fn parent(path: &Path) -> Option<&Path> {
     path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }
 
-fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuard>, OpenError> {
+pub(crate) fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuard>, OpenError> {
     let path = dir.join("LOCK");
     storage.lock(&path).map_err(|error| match error {
         LockError::Held { pid } => OpenError::Locked { dir: dir.to_owned(), pid },
@@ -208,14 +208,9 @@ fn open_log(
             manifest.epoch = 1;
             manifest.wal.first_segment = Some(first_segment);
         })?;
-        return Ok(Log::Live(wal));
+        return Ok(Log::Live(Box::new(wal)));
     };
-    let clean = manifest.clean.map(|mark| CleanMark {
-        segment: mark.segment,
-        end: mark.end,
-        next_offset: mark.next_offset,
-        checksum: mark.checksum,
-    });
+    let clean: Option<CleanMark> = manifest.clean.map(Into::into);
     let expected =
         Expected { uuid: manifest.uuid.0, first_segment, replay_from: manifest.wal.replay_from, clean };
     let mut recovery =
@@ -223,13 +218,13 @@ fn open_log(
     replay(&mut recovery, wal_dir, manifest.wal.replay_from, options, delta, recovered)?;
     if let Some(mark) = clean {
         recovered.next_offset = mark.next_offset;
-        return Ok(Log::Clean(recovery));
+        return Ok(Log::Clean(Box::new(recovery)));
     }
     write_manifest(&|manifest| manifest.epoch += 1)?;
     let (wal, tail) = recovery.finish(manifest_file.current().epoch).map_err(log_error)?;
     recovered.recovery.tail = tail_text(&tail);
     recovered.next_offset = wal.next_offset();
-    Ok(Log::Live(wal))
+    Ok(Log::Live(Box::new(wal)))
 }
 
 pub(crate) fn wal_options(options: &Options) -> kyro_wal::Options {
@@ -268,7 +263,7 @@ fn replay(
         if frame.count == 0 || frame.first_offset < replay_from {
             continue;
         }
-        let (file, offset) = (wal_dir.join(format!("{:016x}.wal", frame.segment)), frame.at);
+        let (file, offset) = (segment_path(wal_dir, frame.segment), frame.at);
         let payload = Bytes::copy_from_slice(frame.payload);
         let count = u64::from(frame.count);
         let applied = delta.apply(frame.first_offset, payload).map_err(|error| OpenError::Corrupt {
@@ -288,7 +283,12 @@ fn replay(
     Ok(())
 }
 
-fn log_error(error: kyro_wal::Error) -> OpenError {
+/// A segment's file, for messages.
+pub(crate) fn segment_path(wal_dir: &Path, segment: u64) -> PathBuf {
+    wal_dir.join(format!("{segment:016x}.wal"))
+}
+
+pub(crate) fn log_error(error: kyro_wal::Error) -> OpenError {
     match error {
         kyro_wal::Error::NewerFormat { file, found, supported } => {
             OpenError::NewerFormat { file, found, supported }

@@ -139,7 +139,7 @@ pub(crate) fn open_run(
     let path = run_path(runs_dir, entry.number);
     let (file, run) = load_run(storage, &path)?;
     let corrupt = |reason| OpenError::Corrupt { file: path.clone(), offset: 0, reason };
-    if run.uuid() != entry.uuid.0 || run.len() as u64 != entry.entries || run.file_bytes() != entry.bytes {
+    if !entry.is(&run) {
         return Err(corrupt("it is not the run that the manifest names".to_owned()));
     }
     if let Ok(index) = load_index(storage, &index_path(runs_dir, entry.number), &run) {
@@ -157,7 +157,7 @@ pub(crate) fn open_run(
 }
 
 /// A run and its whole file, which share their bytes.
-fn load_run(storage: &dyn Storage, path: &Path) -> Result<(Bytes, Run<Bytes>), OpenError> {
+pub(crate) fn load_run(storage: &dyn Storage, path: &Path) -> Result<(Bytes, Run<Bytes>), OpenError> {
     let bytes = map(storage, path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => OpenError::Corrupt {
             file: path.to_owned(),
@@ -175,7 +175,7 @@ fn load_run(storage: &dyn Storage, path: &Path) -> Result<(Bytes, Run<Bytes>), O
     Ok((bytes, run))
 }
 
-fn load_index(storage: &dyn Storage, path: &Path, run: &Run<Bytes>) -> Result<Rmi<Bytes>, String> {
+pub(crate) fn load_index(storage: &dyn Storage, path: &Path, run: &Run<Bytes>) -> Result<Rmi<Bytes>, String> {
     let bytes = map(storage, path).map_err(|error| error.to_string())?;
     open_index(run, bytes)
 }
