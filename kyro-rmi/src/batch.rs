@@ -63,7 +63,7 @@ impl<T, F: Fn(Probe) -> T> Operation for Batch<'_, T, F> {
         for (wanted, answers) in zip(self.wanted.chunks(GROUP), self.answers.chunks_mut(GROUP)) {
             let mut places = [Place { first: 0, count: 0, within: 0 }; GROUP];
             for (&key, place) in zip(wanted, &mut places) {
-                *place = self.model.place(self.body, key);
+                *place = self.model.place(kernel, self.body, key);
                 let start = window.core().start(*place) as usize;
                 prefetch(self.keys, start);
                 prefetch(self.keys, start + 8);

@@ -14,11 +14,14 @@
 //! | 0 | 8 × 8 | the first key of each segment; unused ones are 2^64 − 1 |
 //! | 64 | 8 × 8 | bits 0–37: the position of that key; bits 38–57: slope; bits 58–63: shift. Unused: the end, no slope |
 //!
+//! A key belongs to the last child or segment whose first key is not greater.
+//!
 //! A key that is `d` above its segment's first key is predicted `d × (slope << shift) / 2^64` positions above it.
 
 use crate::entry::{MOST_KEYS, POSITION_BITS};
 use crate::line::{Block, head};
 use crate::root::multiply;
+use kyro_simd::Kernel;
 
 /// How many children an inner node has at most.
 pub(crate) const FANOUT: usize = 8;
@@ -64,9 +67,9 @@ impl Segment {
 
 /// The child of an inner node that `key` belongs to, and whether that is a leaf.
 #[inline(always)]
-pub(crate) fn child(node: &Block, key: u64) -> (u64, bool) {
-    let head = head(node);
-    let below = words(node).skip(1).map(|separator| u64::from(separator <= key)).sum::<u64>();
+pub(crate) fn child<K: Kernel>(kernel: K, node: &Block, key: u64) -> (u64, bool) {
+    let [head, separators @ ..] = words(node);
+    let below = not_greater(kernel, &separators, key) as u64;
     let child = below.min(head >> SEPARATORS_SHIFT & 7);
     let leaves = head & LEAVES != 0;
     ((head & u64::from(u32::MAX)) + (child << u32::from(leaves)), leaves)
@@ -74,9 +77,16 @@ pub(crate) fn child(node: &Block, key: u64) -> (u64, bool) {
 
 /// The segment of a leaf that `key` belongs to, and the position after the segment's last key.
 #[inline(always)]
-pub(crate) fn segment(keys: &Block, records: &Block, key: u64) -> (Segment, u64) {
-    let below = words(keys).map(|first| u64::from(first <= key)).sum::<u64>();
-    segment_at(keys, records, below.saturating_sub(1) as usize)
+pub(crate) fn segment<K: Kernel>(kernel: K, keys: &Block, records: &Block, key: u64) -> (Segment, u64) {
+    let below = not_greater(kernel, &words(keys), key);
+    segment_at(keys, records, below.saturating_sub(1))
+}
+
+/// How many of `keys` are not greater than `key`.
+#[inline(always)]
+fn not_greater<const N: usize, K: Kernel>(kernel: K, keys: &[u64; N], key: u64) -> usize {
+    let smaller = kernel.lower_bound_exact(keys, key.wrapping_add(1));
+    if key == u64::MAX { N } else { smaller }
 }
 
 /// Segment `index` of a leaf, and the position after its last key.
@@ -93,8 +103,12 @@ pub(crate) fn segment_at(keys: &Block, records: &Block, index: usize) -> (Segmen
 }
 
 #[inline(always)]
-fn words(block: &Block) -> impl Iterator<Item = u64> {
-    block.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word))
+fn words(block: &Block) -> [u64; 8] {
+    let mut words = [0; 8];
+    for (word, &bytes) in words.iter_mut().zip(block.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(bytes);
+    }
+    words
 }
 
 /// Writes an inner node over children that start with these keys.

@@ -4,6 +4,7 @@ use crate::entry::{Entry, Kind};
 use crate::fence;
 use crate::line::{self, Block, PARTS};
 use crate::root::{Root, multiply};
+use kyro_simd::Kernel;
 
 /// The most records one lookup follows before it gives up: more than any built index needs, so that damaged
 /// records cannot lead a lookup in circles.
@@ -66,13 +67,13 @@ pub(crate) struct Model {
 impl Model {
     /// The start of the window of `key`. O(1) but for fences, which are O(log n).
     #[inline(always)]
-    pub(crate) fn window_start(&self, body: &[u8], key: u64) -> u64 {
-        self.window.start(self.place(body, key))
+    pub(crate) fn window_start<K: Kernel>(&self, kernel: K, body: &[u8], key: u64) -> u64 {
+        self.window.start(self.place(kernel, body, key))
     }
 
     /// Follows the records to where `key` belongs. Damaged ones lead to some place or other.
     #[inline(always)]
-    pub(crate) fn place(&self, body: &[u8], key: u64) -> Place {
+    pub(crate) fn place<K: Kernel>(&self, kernel: K, body: &[u8], key: u64) -> Place {
         let (mut word, mut fraction) = self.root.cell(key);
         for _ in 0..MOST_STEPS {
             let Some(entry) = entry(body, word) else { break };
@@ -94,24 +95,24 @@ impl Model {
                     fraction = rest;
                     word = first + part;
                 }
-                Kind::Fence { root, leaf } => return self.search(body, key, root, leaf),
+                Kind::Fence { root, leaf } => return self.search(kernel, body, key, root, leaf),
             }
         }
         interval(0, 0, 0)
     }
 
     /// Searches among separators.
-    #[inline]
-    pub(crate) fn search(&self, body: &[u8], key: u64, mut node: u64, mut leaf: bool) -> Place {
+    #[inline(always)]
+    fn search<K: Kernel>(&self, kernel: K, body: &[u8], key: u64, mut node: u64, mut leaf: bool) -> Place {
         for _ in 0..MOST_STEPS {
             let Some(block) = self.block(body, node) else { break };
             if leaf {
                 let Some(records) = self.block(body, node + 1) else { break };
-                let (segment, end) = fence::segment(block, records, key);
+                let (segment, end) = fence::segment(kernel, block, records, key);
                 let (first, count) = (segment.first, end.saturating_sub(segment.first));
                 return Place { first, count, within: segment.within(key) };
             }
-            (node, leaf) = fence::child(block, key);
+            (node, leaf) = fence::child(kernel, block, key);
         }
         interval(0, 0, 0)
     }

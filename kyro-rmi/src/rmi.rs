@@ -132,7 +132,7 @@ impl<B: AsRef<[u8]>> Rmi<B> {
     /// not, and the window has at most [`Stats::max_window`] keys. Both ends are at most the number of keys.
     #[inline]
     pub fn window(&self, key: u64) -> Range<usize> {
-        let start = self.model.window_start(self.body(), key);
+        let start = self.searcher.run(WindowStart { model: &self.model, body: self.body(), key });
         let end = (start + self.model.window.keys as u64).min(self.model.window.total);
         start as usize..end as usize
     }
@@ -170,13 +170,29 @@ impl<B: AsRef<[u8]>> Rmi<B> {
     /// # Errors
     /// [`VerifyError`] with the first key whose answer would need the fallback.
     pub fn verify(&self, keys: &[u64]) -> Result<(), VerifyError> {
-        verify::verify(&self.model, self.body(), keys).map(|_| ())
+        verify::verify(&self.model, self.body(), keys, self.searcher).map(|_| ())
     }
 
     /// Words and blocks.
     #[inline(always)]
     pub(crate) fn body(&self) -> &[u8] {
         self.bytes.as_ref().get(HEADER..self.body_end).unwrap_or_default()
+    }
+}
+
+/// One prediction as an operation.
+struct WindowStart<'a> {
+    model: &'a Model,
+    body: &'a [u8],
+    key: u64,
+}
+
+impl Operation for WindowStart<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> u64 {
+        self.model.window_start(kernel, self.body, self.key)
     }
 }
 
@@ -200,7 +216,7 @@ impl<T, F: Fn(Probe) -> T> Operation for Lookup<'_, F> {
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> T {
         let Asked { model, body, keys, answer } = self.asked;
-        answer(probe(kernel, model.window, keys, model.place(body, self.key), self.key))
+        answer(probe(kernel, model.window, keys, model.place(kernel, body, self.key), self.key))
     }
 }
 

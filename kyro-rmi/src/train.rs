@@ -19,6 +19,7 @@ use crate::root::{Root, Spread};
 use crate::stats::{RootKind, Stats};
 use crate::verify::{self, Measured};
 use alloc::vec::Vec;
+use kyro_simd::Searcher;
 
 /// Builds and verifies.
 pub(crate) fn build(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildError> {
@@ -60,7 +61,8 @@ pub(crate) fn build(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildEr
     let (word_count, block_count) = (words.len() as u64, blocks.len() as u64);
     drop((words, blocks));
     let body = bytes.get(format::HEADER..).unwrap_or_default();
-    let Measured { epsilon_p50, epsilon_p99, epsilon_max, max_steps } = verify::verify(&model, body, keys)?;
+    let Measured { epsilon_p50, epsilon_p99, epsilon_max, max_steps } =
+        verify::verify(&model, body, keys, Searcher::new())?;
     stats = Stats { epsilon_p50, epsilon_p99, epsilon_max, max_steps, build_nanos: clock.nanos(), ..stats };
     let header = format::header(&column, &model, &stats, word_count, block_count);
     bytes.splice(..format::HEADER, header);
@@ -110,6 +112,7 @@ struct Trainer<'k> {
     /// The fractions of the keys of the line at hand.
     fractions: Vec<u64>,
     counts: Counts,
+    searcher: Searcher,
     prices: cost::Prices,
     nearby: cost::Nearby,
 }
@@ -126,8 +129,9 @@ impl<'k> Trainer<'k> {
             since_tuned: usize::MAX / 2,
             fractions: Vec::new(),
             counts: Counts::default(),
+            searcher: Searcher::new(),
             prices: cost::Prices::new(keys.len()),
-            nearby: cost::Nearby { segment_keys: 64, lines_per_key: 40 },
+            nearby: cost::Nearby { segment_keys: 64, lines_per_key: 1000 },
         }
     }
 

@@ -5,6 +5,7 @@ use crate::error::VerifyError;
 use crate::fence::{self, SEGMENTS};
 use crate::line::{self, PARTS};
 use crate::model::{MOST_STEPS, Model, entry};
+use kyro_simd::{Kernel, Operation, Searcher};
 
 /// What a verification measures on the way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,7 +20,12 @@ pub(crate) struct Measured {
 type Histogram = [u64; 65];
 
 /// Verifies the records' order, every key, its neighbours, and the ends of the key range.
-pub(crate) fn verify(model: &Model, body: &[u8], keys: &[u64]) -> Result<Measured, VerifyError> {
+pub(crate) fn verify(
+    model: &Model,
+    body: &[u8],
+    keys: &[u64],
+    searcher: Searcher,
+) -> Result<Measured, VerifyError> {
     if keys.len() as u64 != model.window.total {
         return Err(VerifyError::Keys { expected: model.window.total, found: keys.len() as u64 });
     }
@@ -29,11 +35,7 @@ pub(crate) fn verify(model: &Model, body: &[u8], keys: &[u64]) -> Result<Measure
     if (keys.len() as u64) < model.window.keys as u64 {
         return Ok(Measured { max_steps, ..Measured::default() });
     }
-    let mut histogram = [0; 65];
-    check_keys(model, body, keys, &mut histogram)?;
-    check_one(model, body, 0, 0)?;
-    let top = keys.len() - usize::from(keys.last() == Some(&u64::MAX));
-    check_one(model, body, u64::MAX, top)?;
+    let histogram = searcher.run(EveryKey { model, body, keys })?;
     let quantile = |share: u64| {
         let wanted = (keys.len() as u64).div_ceil(100) * share;
         let mut seen = 0;
@@ -51,55 +53,63 @@ pub(crate) fn verify(model: &Model, body: &[u8], keys: &[u64]) -> Result<Measure
     })
 }
 
-/// Checks each key, which must lie in its window, and the keys one smaller and one larger.
-fn check_keys(
-    model: &Model,
-    body: &[u8],
-    keys: &[u64],
-    histogram: &mut Histogram,
-) -> Result<(), VerifyError> {
-    let length = model.window.keys as u64;
-    let mut before = None;
-    for (position, &key) in keys.iter().enumerate() {
-        let place = model.place(body, key);
-        let start = model.window.start(place);
-        if (position as u64).wrapping_sub(start) >= length {
-            return Err(outside(model, key, position, start));
-        }
-        if let Some(count) = histogram
-            .get_mut((position as u64).abs_diff(place.first + place.within.min(place.count)).min(64) as usize)
-        {
-            *count += 1;
-        }
-        if let Some(smaller) = key.checked_sub(1)
-            && before != Some(smaller)
-        {
-            check_one(model, body, smaller, position)?;
-        }
-        if let Some(larger) = key.checked_add(1)
-            && keys.get(position + 1) != Some(&larger)
-        {
-            check_one(model, body, larger, position + 1)?;
-        }
-        before = Some(key);
-    }
-    Ok(())
+/// A check of every key as an operation, compiled as a whole for each level.
+struct EveryKey<'a> {
+    model: &'a Model,
+    body: &'a [u8],
+    keys: &'a [u64],
 }
 
-/// Checks that `position`, the lower bound of `key`, is within its window or at its end.
-#[inline(always)]
-fn check_one(model: &Model, body: &[u8], key: u64, position: usize) -> Result<(), VerifyError> {
-    let start = model.window_start(body, key);
-    if (position as u64).wrapping_sub(start) > model.window.keys as u64 {
-        return Err(outside(model, key, position, start));
+impl Operation for EveryKey<'_> {
+    type Output = Result<Histogram, VerifyError>;
+
+    /// Checks each key, which must lie in its window, the keys one smaller and one larger, and the ends.
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> Result<Histogram, VerifyError> {
+        let Self { model, body, keys } = self;
+        let length = model.window.keys as u64;
+        let mut histogram = [0; 65];
+        let mut before = None;
+        for (position, &key) in (0u64..).zip(keys) {
+            let place = model.place(kernel, body, key);
+            let start = model.window.start(place);
+            if position.wrapping_sub(start) >= length {
+                return Err(outside(model, key, position, start));
+            }
+            let off = position.abs_diff(place.first + place.within.min(place.count));
+            if let Some(count) = histogram.get_mut(off.min(64) as usize) {
+                *count += 1;
+            }
+            // The lower bound of an absent key may also be at its window's end.
+            let check = |key: u64, position: u64| {
+                let start = model.window_start(kernel, body, key);
+                if position.wrapping_sub(start) > length {
+                    Err(outside(model, key, position, start))
+                } else {
+                    Ok(())
+                }
+            };
+            if key > 0 && before != Some(key - 1) {
+                check(key - 1, position)?;
+            }
+            if key < u64::MAX && keys.get(position as usize + 1) != Some(&(key + 1)) {
+                check(key + 1, position + 1)?;
+            }
+            if position == 0 {
+                check(0, 0)?;
+                check(u64::MAX, keys.len() as u64 - u64::from(keys.last() == Some(&u64::MAX)))?;
+            }
+            before = Some(key);
+        }
+        Ok(histogram)
     }
-    Ok(())
 }
 
 #[cold]
-fn outside(model: &Model, key: u64, position: usize, start: u64) -> VerifyError {
+#[inline(never)]
+fn outside(model: &Model, key: u64, position: u64, start: u64) -> VerifyError {
     let end = start.saturating_add(model.window.keys as u64).min(model.window.total);
-    VerifyError::OutsideWindow { key, position, start: start as usize, end: end as usize }
+    VerifyError::OutsideWindow { key, position: position as usize, start: start as usize, end: end as usize }
 }
 
 /// A walk over all records in the order of the keys.

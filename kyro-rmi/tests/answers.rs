@@ -1,5 +1,7 @@
 //! Every answer against a slice oracle, over distributions kind and unkind.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 mod keys;
 
 use kyro_rmi::{BuildError, BuildOptions, Probe, Rmi};

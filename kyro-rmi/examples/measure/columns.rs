@@ -95,15 +95,14 @@ fn draw(count: usize, mut one: impl FnMut(&mut Random) -> u64) -> Vec<u64> {
     let mut keys: Vec<u64> = (0..count + count / 50).map(|_| one(&mut random)).collect();
     keys.sort_unstable();
     keys.dedup();
-    while keys.len() > count {
-        let drop = random.below(keys.len() as u64) as usize;
-        let extra = keys.len() - count;
-        let mut at = 0;
-        keys.retain(|_| {
-            at += 1;
-            at - 1 < drop.min(count) || at - 1 >= drop.min(count) + extra
-        });
-    }
+    // Too many, evenly spread: leave some out at even distances.
+    let extra = keys.len().saturating_sub(count);
+    let mut index = 0;
+    let total = keys.len();
+    keys.retain(|_| {
+        index += 1;
+        index * extra / total == (index - 1) * extra / total
+    });
     keys
 }
 

@@ -2,14 +2,15 @@
 //!
 //! `cargo run --release -p kyro-rmi --example measure -- [millions of keys] [names…]`. `PAGES=small` measures
 //! with 4 KiB pages instead of huge ones, `WINDOW=24` fixes the window. Answers are verified before any timing.
+#![expect(clippy::expect_used, reason = "a measurement that cannot be made has no result")]
 #![expect(clippy::print_stdout, reason = "a program shows its result")]
-#![expect(clippy::cast_sign_loss, reason = "all the numbers are positive")]
 
 mod columns;
 
 use kyro_rmi::{AlignedBytes, BuildOptions, Column, Rmi};
 use std::hint::black_box;
 use std::time::Instant;
+use zerocopy::FromBytes;
 
 /// Lookups in a round of one kind, and rounds of all the kinds, interleaved. No place is looked up twice.
 const LOOKUPS: usize = 1 << 11;
@@ -37,18 +38,9 @@ impl AsRef<[u8]> for Index {
     }
 }
 
-/// The keys in pages: `bytemuck` would do it, a checked copy does as well.
+/// The keys in pages.
 fn as_keys(pages: &Pages, count: usize) -> &[u64] {
-    let (before, keys, _) = unsafe_free(&pages.0);
-    assert!(before);
-    &keys[..count]
-}
-
-#[expect(unsafe_code, reason = "bytes of a page-aligned map as integers")]
-fn unsafe_free(bytes: &[u8]) -> (bool, &[u64], ()) {
-    // SAFETY: every bit pattern is a u64, and `align_to` takes care of alignment and length.
-    let (before, keys, _) = unsafe { bytes.align_to::<u64>() };
-    (before.is_empty(), keys, ())
+    <[u64]>::ref_from_bytes(&pages.0[..count * 8]).expect("pages are aligned")
 }
 
 fn nanos(work: impl FnOnce() -> usize) -> f64 {
@@ -65,7 +57,7 @@ fn quartile(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let millions: f64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(10.0);
+    let millions: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(10);
     let names: Vec<String> = arguments.collect();
     println!(
         "{:<12} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6} {:>6} | {:>7} {:>6} {:>6} {:>6} | {:>6} {:>6} {:>4} {:>5} {:>4} {:>4}",
@@ -75,8 +67,8 @@ fn main() {
         "miss",
         "std",
         "ratio",
-        "f.ind",
-        "indep",
+        "f.apt",
+        "apart",
         "batch",
         "b.miss",
         "%keys",
@@ -94,7 +86,7 @@ fn main() {
         if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
             continue;
         }
-        measure(name, &make((millions * 1e6) as usize));
+        measure(name, &make(millions * 1_000_000));
     }
 }
 
@@ -181,12 +173,12 @@ fn measure(name: &str, generated: &[u64]) {
         }));
     }
     let ratio = quartile(times[1].clone()) / quartile(times[0].clone());
-    let [floor, hit, miss, std, f_indep, indep, batch, batch_miss] = times.map(quartile);
+    let [floor, hit, miss, std, f_apart, apart, batch, batch_miss] = times.map(quartile);
     let share = 100.0 * stats.bytes as f64 / (8.0 * keys.len() as f64);
     let rate = keys.len() as f64 * 1e3 / stats.build_nanos as f64;
     let of_keys = |count: u64| 100.0 * count as f64 / keys.len() as f64;
     println!(
-        "{name:<12} {floor:6.1} {hit:6.1} {miss:6.1} {std:6.0} {:5.2} {f_indep:6.1} {indep:6.1} {batch:6.1} {batch_miss:6.1} | {share:7.3} {rate:6.1} {:6.2} {:6.2} | {:6} {:6} {:4} {:5} {:4} {:4}",
+        "{name:<12} {floor:6.1} {hit:6.1} {miss:6.1} {std:6.0} {:5.2} {f_apart:6.1} {apart:6.1} {batch:6.1} {batch_miss:6.1} | {share:7.3} {rate:6.1} {:6.2} {:6.2} | {:6} {:6} {:4} {:5} {:4} {:4}",
         ratio,
         of_keys(stats.further_keys),
         of_keys(stats.fallback_keys),

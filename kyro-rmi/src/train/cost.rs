@@ -5,7 +5,7 @@
 use crate::fence::{FANOUT, SEGMENTS};
 
 /// The price of one more record on a key's way: a miss in the first cache and, often, a mispredicted branch.
-pub(super) const RECORD: u64 = 22;
+pub(super) const RECORD: u64 = 30;
 /// The price of a line on a key's way, which is foreseen.
 pub(super) const LINE: u64 = 10;
 /// The price of a key outside the core of its window: a mispredicted branch and another search.
@@ -25,7 +25,7 @@ pub(super) struct Prices {
 impl Prices {
     /// The prices for an index over so many keys. A small index fits the second cache whatever it does.
     pub(super) fn new(keys: usize) -> Self {
-        Self { byte: if keys < 2_000_000 { 100 } else { 300 } }
+        Self { byte: if keys < 2_000_000 { 100 } else { 400 } }
     }
 
     /// A block of 64 bytes.

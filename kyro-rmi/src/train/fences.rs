@@ -122,6 +122,7 @@ impl Trainer<'_> {
 
     /// What the keys from position `first` on, which are predicted to be in these places, cost that lie outside
     /// the core of their window; `None` if one lies outside its window. The very arithmetic of the lookup.
+    #[inline(always)]
     pub(super) fn missed_of(&self, first: usize, places: impl Iterator<Item = Place>) -> Option<u64> {
         let (window, core) = (self.window, self.window.core());
         let (mut outside, mut off_core, mut off_margin) = (0, 0, 0);

@@ -5,6 +5,7 @@ use crate::entry::{Entry, Kind, MOST_PARTS};
 use crate::line::{self, MOST_IN_LINE, PARTS};
 use crate::model::interval;
 use crate::root::multiply;
+use kyro_simd::{Kernel, Operation};
 
 /// Densities to choose from, in keys to a part.
 const LADDER: [u64; 20] =
@@ -159,42 +160,59 @@ impl Trainer<'_> {
     /// Counts the keys of line `line` of `cut`, which start at `start`, and finds the parts that do not fit.
     /// `None` where there are more keys than a line can count.
     fn fit(&mut self, cut: Cut, line: u64, start: usize) -> Option<Fitted> {
-        let mut ends = [0u16; PARTS];
-        self.fractions.clear();
-        let keys = self.keys.get(start..cut.end).unwrap_or_default();
-        for &key in keys {
-            let (own_line, rest) = multiply(self.fraction(key, cut.chain), cut.count);
-            if own_line != line {
-                break;
-            }
-            let (part, fraction) = multiply(rest, PARTS as u64);
-            self.fractions.push(fraction);
-            if let Some(end) = ends.get_mut(part as usize) {
-                *end = end.wrapping_add(1);
-            }
-            if self.fractions.len() > MOST_IN_LINE {
-                return None;
-            }
-        }
-        let (mut misfits, mut missed, mut total) = (0, 0, 0);
-        for (part, end) in ends.iter_mut().enumerate() {
-            let count = u64::from(*end);
-            let fractions =
-                self.fractions.get(usize::from(total)..usize::from(total + *end)).unwrap_or_default();
-            let first = start + usize::from(total);
-            let places = fractions.iter().map(|&fraction| interval(first as u64, count, fraction));
-            match self.missed_of(first, places) {
-                Some(few) if few <= cost::RECORD * count + 2 * self.prices.block() => missed += few,
-                _ => misfits |= 1 << part,
-            }
-            total += *end;
-            *end = total;
-        }
-        Some(Fitted { ends, misfits, missed, end: start + self.fractions.len() })
+        self.searcher.run(Fit { trainer: self, cut, line, start })
     }
 
     /// The fraction of the key at `position`.
     pub(super) fn fraction_at(&self, position: usize, chain: u64) -> u64 {
         self.keys.get(position).map_or(0, |&key| self.fraction(key, chain))
+    }
+}
+
+/// The fitting of one line as an operation, compiled as a whole for each level.
+struct Fit<'a, 'k> {
+    trainer: &'a mut Trainer<'k>,
+    cut: Cut,
+    line: u64,
+    start: usize,
+}
+
+impl Operation for Fit<'_, '_> {
+    type Output = Option<Fitted>;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, _: K) -> Option<Fitted> {
+        let Self { trainer, cut, line, start } = self;
+        let mut ends = [0u16; PARTS];
+        let mut fractions = core::mem::take(&mut trainer.fractions);
+        fractions.clear();
+        for &key in trainer.keys.get(start..cut.end).unwrap_or_default() {
+            let (own_line, rest) = multiply(trainer.fraction(key, cut.chain), cut.count);
+            if own_line != line || fractions.len() > MOST_IN_LINE {
+                break;
+            }
+            let (part, fraction) = multiply(rest, PARTS as u64);
+            fractions.push(fraction);
+            if let Some(end) = ends.get_mut(part as usize) {
+                *end = end.wrapping_add(1);
+            }
+        }
+        let (mut misfits, mut missed, mut total) = (0, 0, 0u16);
+        for (part, end) in ends.iter_mut().enumerate() {
+            let count = u64::from(*end);
+            let after = total.wrapping_add(*end);
+            let own = fractions.get(usize::from(total)..usize::from(after)).unwrap_or_default();
+            let first = start + usize::from(total);
+            let places = own.iter().map(|&fraction| interval(first as u64, count, fraction));
+            match trainer.missed_of(first, places) {
+                Some(few) if few <= cost::RECORD * count + 2 * trainer.prices.block() => missed += few,
+                _ => misfits |= 1 << part,
+            }
+            total = after;
+            *end = total;
+        }
+        let count = fractions.len();
+        trainer.fractions = fractions;
+        (count <= MOST_IN_LINE).then_some(Fitted { ends, misfits, missed, end: start + count })
     }
 }

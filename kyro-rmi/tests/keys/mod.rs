@@ -1,4 +1,6 @@
 //! Seeded distributions of keys for the tests, kind and unkind.
+#![allow(dead_code, reason = "each test file uses some of it")]
+#![expect(clippy::cast_sign_loss, reason = "every draw is positive")]
 
 /// SplitMix64.
 pub(crate) struct Random(pub(crate) u64);
@@ -32,6 +34,7 @@ fn distinct(mut keys: Vec<u64>) -> Vec<u64> {
 }
 
 /// Every distribution, by name: about `count` keys each.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn every(count: u64, seed: u64) -> Vec<(&'static str, Vec<u64>)> {
     let random = || Random(seed);
     let draw = |mut one: Box<dyn FnMut(&mut Random) -> u64>| {
@@ -121,7 +124,7 @@ pub(crate) fn every(count: u64, seed: u64) -> Vec<(&'static str, Vec<u64>)> {
                 1 + r.below(burst)
             }))
         }),
-        ("snowflakes", distinct((0..count).map(|i| (i / 40) << 22 | (i % 3) << 12 | i % 40).collect())),
+        ("snowflakes", distinct((0..count).map(|i| ((i / 40) << 22) | ((i % 3) << 12) | (i % 40)).collect())),
         (
             "two densities",
             (0..count)
