@@ -58,12 +58,6 @@ pub fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The resident memory of this process, in bytes.
-pub fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    field(&status, "VmRSS")?.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
 /// The commit that is checked out where the program runs, with `+` when files differ from it.
 pub fn commit() -> String {
     let git = |arguments: &[&str]| {

@@ -47,10 +47,10 @@ struct IndexArgs {
     #[arg(long, conflicts_with = "rivals")]
     no_rivals: bool,
     /// Lookups of each timed run.
-    #[arg(long, default_value_t = 500_000)]
+    #[arg(long, default_value_t = 300_000)]
     lookups: usize,
     /// Timed runs of each contender in each pattern.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 5)]
     repeats: usize,
     /// Build and verify everything, time nothing.
     #[arg(long)]
@@ -136,9 +136,8 @@ fn index(arguments: IndexArgs) -> Result<ExitCode, Box<dyn Error>> {
         json,
         markdown,
     } = arguments;
-    if !pages.are_in_effect() {
-        let status = pages::start_again(pages)?;
-        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    if let Some(code) = pages::settle(pages)? {
+        return Ok(code);
     }
     let generated = if data.is_empty() && sosd.is_empty() { DataSet::ALL.to_vec() } else { data };
     let all = || Contender::value_variants().iter().copied();

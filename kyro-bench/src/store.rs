@@ -20,8 +20,8 @@ pub trait Store {
         }
     }
 
-    /// The bytes it needs beside the key column (all its bytes when it holds the keys itself), if it can say.
-    fn index_bytes(&self) -> Option<u64>;
+    /// The bytes it needs beside the key column; all its bytes when it answers without that.
+    fn index_bytes(&self) -> u64;
 }
 
 /// A wrong answer. A store that gives one is not timed.
@@ -38,6 +38,12 @@ pub struct WrongAnswer {
     pub expected: Option<usize>,
     /// Its answer.
     pub found: Option<usize>,
+}
+
+/// How many of `wanted` are answered wrongly when asked for alone: how wrong a store is that [`verify`] refuses.
+pub fn wrong_answers<S: Store + ?Sized>(store: &S, keys: &[u64], wanted: &[u64]) -> usize {
+    let is_wrong = |key: &&u64| store.find(**key) != keys.binary_search(key).ok();
+    wanted.iter().filter(is_wrong).count()
 }
 
 /// How many keys [`verify`] asks for at once.

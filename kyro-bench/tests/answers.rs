@@ -87,8 +87,8 @@ impl Store for Liar<'_> {
         }
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        Some(0)
+    fn index_bytes(&self) -> u64 {
+        0
     }
 }
 

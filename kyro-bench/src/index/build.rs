@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use crate::index::lookups::Part;
 use crate::index::pattern::{Pattern, Timed, time, time_floor};
-use crate::machine::resident_bytes;
 use crate::rival::binary::{Branchless, PartitionPoint};
 use crate::rival::eytzinger::Eytzinger;
 use crate::rival::interpolation::Interpolation;
 use crate::rival::static_tree::StaticTree;
 use crate::rival::tree_map::TreeMap;
-use crate::store::{Store, WrongAnswer, verify};
+use crate::store::{Store, WrongAnswer, verify, wrong_answers};
 
 /// Something that takes part, by the name it has on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -51,8 +50,10 @@ pub enum Contender {
 /// A store of any kind, built and ready to be timed.
 pub(super) trait Built {
     fn name(&self) -> String;
-    fn index_bytes(&self) -> Option<u64>;
+    fn index_bytes(&self) -> u64;
+    fn knows_order(&self) -> bool;
     fn verify(&self, keys: &[u64], wanted: &[u64]) -> Result<(), WrongAnswer>;
+    fn wrong_answers(&self, keys: &[u64], wanted: &[u64]) -> usize;
     fn time(&self, pattern: Pattern, lookups: Part<'_>) -> Timed;
 }
 
@@ -61,12 +62,20 @@ impl<S: Store> Built for S {
         Store::name(self)
     }
 
-    fn index_bytes(&self) -> Option<u64> {
+    fn index_bytes(&self) -> u64 {
         Store::index_bytes(self)
+    }
+
+    fn knows_order(&self) -> bool {
+        self.lower_bound(0).is_some()
     }
 
     fn verify(&self, keys: &[u64], wanted: &[u64]) -> Result<(), WrongAnswer> {
         verify(self, keys, wanted)
+    }
+
+    fn wrong_answers(&self, keys: &[u64], wanted: &[u64]) -> usize {
+        wrong_answers(self, keys, wanted)
     }
 
     fn time(&self, pattern: Pattern, lookups: Part<'_>) -> Timed {
@@ -88,8 +97,22 @@ impl Floor<'_> {
 pub(super) struct Rival<'a> {
     pub(super) built: Box<dyn Built + 'a>,
     pub(super) seconds: f64,
-    /// What the memory of the process grew by.
-    pub(super) grown_bytes: Option<u64>,
+}
+
+impl Rival<'_> {
+    /// Asks for every key of `lookups`.
+    ///
+    /// # Errors
+    /// The first wrong answer and how many there are, or the panic.
+    pub(super) fn verify(&self, keys: &[u64], lookups: Part<'_>) -> Result<(), String> {
+        for (wanted, kind) in [(lookups.hits, "keys that are there"), (lookups.misses, "absent keys")] {
+            guarded(|| self.built.verify(keys, wanted))?.map_err(|wrong| {
+                let count = guarded(|| self.built.wrong_answers(keys, wanted)).unwrap_or(wanted.len());
+                format!("wrong for {count} of {} {kind}, as in: {wrong}", wanted.len())
+            })?;
+        }
+        Ok(())
+    }
 }
 
 impl Contender {
@@ -132,12 +155,10 @@ impl Contender {
 
 /// Builds once. A panic of a library is its failure, not ours.
 fn one<'a, S: Store + 'a>(build: impl FnOnce() -> Result<S, String>) -> Result<Rival<'a>, String> {
-    let before = resident_bytes();
     let started = Instant::now();
     let store = guarded(build)??;
     let seconds = started.elapsed().as_secs_f64();
-    let grown_bytes = resident_bytes().zip(before).map(|(after, before)| after.saturating_sub(before));
-    Ok(Rival { built: Box::new(store), seconds, grown_bytes })
+    Ok(Rival { built: Box::new(store), seconds })
 }
 
 /// Builds with every parameter and keeps the fastest of those that answer right.
@@ -149,21 +170,23 @@ fn best<'a, S: Store + 'a, P: Copy + std::fmt::Debug>(
     build: impl Fn(P) -> Result<S, String>,
 ) -> Result<Rival<'a>, String> {
     let mut best: Option<(std::time::Duration, Rival<'a>)> = None;
-    let mut failures = Vec::new();
+    let mut failures: Vec<String> = Vec::new();
     for parameter in parameters {
         let tried = one(|| build(parameter)).and_then(|rival| {
-            guarded(|| rival.built.verify(keys, sample.hits))?.map_err(|wrong| wrong.to_string())?;
-            guarded(|| rival.built.verify(keys, sample.misses))?.map_err(|wrong| wrong.to_string())?;
+            rival.verify(keys, sample)?;
             let elapsed = guarded(|| rival.built.time(Pattern::HitSerial, sample).elapsed)?;
             Ok((elapsed, rival))
         });
         match tried {
             Ok(tried) if best.as_ref().is_none_or(|best| tried.0 < best.0) => best = Some(tried),
             Ok(_) => {}
-            Err(failure) => failures.push(format!("with {parameter:?}: {failure}")),
+            Err(failure) => failures.push(failure),
         }
     }
-    best.map(|(_, rival)| rival).ok_or_else(|| failures.join("; "))
+    best.map(|(_, rival)| rival).ok_or_else(|| {
+        let last = failures.pop().unwrap_or_default();
+        format!("with every parameter tried; with the last: {last}")
+    })
 }
 
 /// Runs what may panic.

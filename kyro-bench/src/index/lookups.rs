@@ -30,6 +30,11 @@ impl Lookups {
         Self { hits, positions, misses, places }
     }
 
+    /// All of them.
+    pub fn all(&self) -> Part<'_> {
+        self.part(0, 1)
+    }
+
     /// The lookups of one repeat out of `repeats`.
     pub fn part(&self, repeat: usize, repeats: usize) -> Part<'_> {
         let len = self.hits.len() / repeats;

@@ -33,8 +33,8 @@ impl Store for PartitionPoint<'_> {
         Some(self.keys.partition_point(|&other| other < key))
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        Some(0)
+    fn index_bytes(&self) -> u64 {
+        0
     }
 }
 
@@ -81,7 +81,7 @@ impl Store for Branchless<'_> {
         Some(self.place(key))
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        Some(0)
+    fn index_bytes(&self) -> u64 {
+        0
     }
 }

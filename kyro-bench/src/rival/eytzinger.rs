@@ -66,7 +66,7 @@ impl Store for Eytzinger {
         Some(if node == 0 { self.keys } else { self.position(node) })
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        Some(8 * self.nodes.len() as u64)
+    fn index_bytes(&self) -> u64 {
+        8 * self.nodes.len() as u64
     }
 }

@@ -34,7 +34,7 @@ impl Store for Hash {
         None
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        Some(self.map.allocation_size() as u64)
+    fn index_bytes(&self) -> u64 {
+        self.map.allocation_size() as u64
     }
 }

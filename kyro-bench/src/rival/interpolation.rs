@@ -64,7 +64,7 @@ impl Store for Interpolation<'_> {
         Some(self.place(key))
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        Some(0)
+    fn index_bytes(&self) -> u64 {
+        0
     }
 }

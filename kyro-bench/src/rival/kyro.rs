@@ -46,7 +46,7 @@ impl Store for Kyro<'_> {
         self.index.find_batch(self.keys, keys, found);
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        Some(self.index.stats().bytes)
+    fn index_bytes(&self) -> u64 {
+        self.index.stats().bytes
     }
 }

@@ -47,7 +47,7 @@ impl Store for RadixSpline<'_> {
         None
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        Some(self.index.size_in_bytes() as u64)
+    fn index_bytes(&self) -> u64 {
+        self.index.size_in_bytes() as u64
     }
 }

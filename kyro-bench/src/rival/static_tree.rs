@@ -129,7 +129,7 @@ impl Store for StaticTree<'_> {
         self.searcher.run(Many { tree: self, wanted: keys, found });
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        Some(self.levels.iter().map(|level| size_of_val(level.as_slice()) as u64).sum())
+    fn index_bytes(&self) -> u64 {
+        self.levels.iter().map(|level| size_of_val(level.as_slice()) as u64).sum()
     }
 }

@@ -33,7 +33,10 @@ impl Store for TreeMap {
         Some(self.map.range(key..).next().map_or(self.map.len(), |(_, &position)| position))
     }
 
-    fn index_bytes(&self) -> Option<u64> {
-        None
+    /// Computed: bulk-built nodes are full. Of twelve entries eleven are in a leaf of 192 bytes and one is in an inner
+    /// node, which has eleven entries in 288 bytes. What malloc adds is not counted.
+    fn index_bytes(&self) -> u64 {
+        let leaves = self.map.len().div_ceil(12) as u64;
+        192 * leaves + 288 * leaves.div_ceil(11)
     }
 }
