@@ -1,2 +1,5 @@
-//! kyro-http
-fn main() {}
+//! The `kyro-http` command.
+
+fn main() -> std::process::ExitCode {
+    kyro_http::run(std::env::args_os())
+}

@@ -1,0 +1,33 @@
+//! Small answers: JSON, raw bytes, empty ones.
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use crate::body::Body;
+use crate::problem::Problem;
+
+/// What a handler gives.
+pub(crate) type Answer = Result<Response<Body>, Problem>;
+
+pub(crate) fn with_type(content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// JSON that is already text: members stay in the order in which they are documented.
+pub(crate) fn json(text: impl Into<Bytes>) -> Response<Body> {
+    with_type("application/json", text)
+}
+
+/// The answer to a write, and to the question for the next offset.
+pub(crate) fn offset(offset: u64) -> Response<Body> {
+    json(format!("{{\"offset\":{offset}}}"))
+}
+
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = status;
+    response
+}

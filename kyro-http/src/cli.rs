@@ -1,0 +1,291 @@
+//! The command line: verbs, flags and their environment names.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kyro_engine::Durability;
+
+use crate::build_info;
+
+/// A durable u64-to-bytes store over HTTP, whose read path is a learned index.
+#[derive(Debug, Parser)]
+#[command(name = "kyro-http", version = build_info::LONG_VERSION, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Directory of the database; made when it is not there [default: ./data]
+    #[arg(long, global = true, env = "KYRODB_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Form of the log lines on stderr
+    #[arg(long, global = true, env = "KYRODB_LOG", value_name = "FORM", default_value = "text")]
+    pub(crate) log: LogForm,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Serve the database over HTTP
+    Serve(Box<ServeArgs>),
+    /// Load an NDJSON or CSV file, into a directory or into a running server
+    Load(Box<LoadArgs>),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogForm {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address or name to listen on
+    #[arg(default_value = "127.0.0.1", env = "KYRODB_HOST")]
+    pub(crate) host: String,
+    /// Port to listen on; 0 takes a free one
+    #[arg(default_value_t = 8080, env = "KYRODB_PORT")]
+    pub(crate) port: u16,
+
+    /// When a write is acknowledged: `always` (on stable storage), `interval:MS` (synced within that time), `never`
+    #[arg(long, env = "KYRODB_DURABILITY", value_name = "MODE", default_value = "always", value_parser = durability, help_heading = "Storage")]
+    pub(crate) durability: Durability,
+    /// Size of a log segment in bytes
+    #[arg(long, env = "KYRODB_WAL_SEGMENT_BYTES", value_name = "BYTES", default_value_t = 16 << 20, help_heading = "Storage")]
+    pub(crate) wal_segment_bytes: u64,
+    /// Take a snapshot when the log has grown to this size; 0 = never for this reason
+    #[arg(long, env = "KYRODB_WAL_MAX_BYTES", value_name = "BYTES", default_value_t = 0, help_heading = "Storage")]
+    pub(crate) wal_max_bytes: u64,
+    /// Take a snapshot when the log has this many segments; 0 = never for this reason
+    #[arg(long, env = "KYRODB_WAL_MAX_SEGMENTS", value_name = "N", default_value_t = 0, help_heading = "Storage")]
+    pub(crate) wal_max_segments: u64,
+    /// Take a snapshot after this many writes; 0 = never for this reason
+    #[arg(long, env = "KYRODB_SNAPSHOT_EVERY_N_APPENDS", value_name = "N", default_value_t = 0, help_heading = "Storage")]
+    pub(crate) snapshot_every_n_appends: u64,
+    /// Take a snapshot this often, when something was written; 0 = never for this reason
+    #[arg(long, env = "KYRODB_AUTO_SNAPSHOT_SECS", value_name = "SECS", default_value_t = 0, help_heading = "Storage")]
+    pub(crate) auto_snapshot_secs: u64,
+    /// Build the index over all keys after this many writes; 0 = never for this reason
+    #[arg(long, env = "KYRODB_RMI_REBUILD_APPENDS", value_name = "N", default_value_t = 0, help_heading = "Storage")]
+    pub(crate) rmi_rebuild_appends: u64,
+    /// Build the index over all keys when this share of the keys was written since; 0 = never for this reason
+    #[arg(long, env = "KYRODB_RMI_REBUILD_RATIO", value_name = "RATIO", default_value_t = 0.0, value_parser = ratio, help_heading = "Storage")]
+    pub(crate) rmi_rebuild_ratio: f64,
+    /// Compact this often; 0 = never for this reason
+    #[arg(long, env = "KYRODB_COMPACT_INTERVAL_SECS", value_name = "SECS", default_value_t = 0, help_heading = "Storage")]
+    pub(crate) compact_interval_secs: u64,
+    /// Compact when the log has this size (with --compact-interval-secs: look only that often); 0 = whatever its size
+    #[arg(long, env = "KYRODB_COMPACT_WHEN_WAL_BYTES", value_name = "BYTES", default_value_t = 0, help_heading = "Storage")]
+    pub(crate) compact_when_wal_bytes: u64,
+    /// Bring index and data into memory before serving
+    #[arg(long, env = "KYRODB_WARM_ON_START", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Storage")]
+    pub(crate) warm_on_start: bool,
+
+    #[command(flatten)]
+    pub(crate) tokens: TokenArgs,
+    /// A token that may only read
+    #[arg(long, env = "KYRODB_READ_TOKEN", value_name = "TOKEN", hide_env_values = true, help_heading = "Access")]
+    pub(crate) read_token: Option<String>,
+    /// A file of tokens that may only read, one a line
+    #[arg(long, env = "KYRODB_READ_TOKEN_FILE", value_name = "FILE", help_heading = "Access")]
+    pub(crate) read_token_file: Option<PathBuf>,
+    /// Ask for a token on /metrics and /build_info too
+    #[arg(long, env = "KYRODB_PROTECT_METRICS", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Access")]
+    pub(crate) protect_metrics: bool,
+    /// Serve a network address without any token
+    #[arg(long, env = "KYRODB_INSECURE", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Access")]
+    pub(crate) insecure: bool,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) rates: RateArgs,
+}
+
+/// Full-access tokens, for the server and for clients of one.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// Bearer token; the environment or a file keeps it out of the process list
+    #[arg(long, env = "KYRODB_AUTH_TOKEN", value_name = "TOKEN", hide_env_values = true, help_heading = "Access")]
+    pub(crate) auth_token: Option<String>,
+    /// A file of bearer tokens, one a line, readable by its owner alone
+    #[arg(long, env = "KYRODB_AUTH_TOKEN_FILE", value_name = "FILE", help_heading = "Access")]
+    pub(crate) auth_token_file: Option<PathBuf>,
+}
+
+/// What a client may take.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Largest value in bytes
+    #[arg(long, env = "KYRODB_MAX_VALUE_BYTES", value_name = "BYTES", default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_value_bytes: u32,
+    /// Largest request body in bytes
+    #[arg(long, env = "KYRODB_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 32 << 20)]
+    pub(crate) max_body_bytes: u64,
+    /// Memory for request bodies over 64 KiB, all connections together
+    #[arg(long, env = "KYRODB_BODY_MEMORY_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
+    pub(crate) body_memory_bytes: u64,
+    /// Connections at a time
+    #[arg(long, env = "KYRODB_MAX_CONNECTIONS", value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) max_connections: u32,
+    /// Event streams and replays at a time
+    #[arg(long, env = "KYRODB_MAX_STREAMS", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) max_streams: u32,
+    /// For a request's head, from its first byte
+    #[arg(long, env = "KYRODB_HEADER_TIMEOUT", value_name = "SECS", default_value = "10", value_parser = seconds)]
+    pub(crate) header_timeout: Duration,
+    /// For a request's body
+    #[arg(long, env = "KYRODB_BODY_TIMEOUT", value_name = "SECS", default_value = "60", value_parser = seconds)]
+    pub(crate) body_timeout: Duration,
+    /// Between the requests of a connection
+    #[arg(long, env = "KYRODB_IDLE_TIMEOUT", value_name = "SECS", default_value = "75", value_parser = seconds)]
+    pub(crate) idle_timeout: Duration,
+    /// Without the client taking any of its answer
+    #[arg(long, env = "KYRODB_WRITE_TIMEOUT", value_name = "SECS", default_value = "30", value_parser = seconds)]
+    pub(crate) write_timeout: Duration,
+    /// For the requests under way when the server is told to stop
+    #[arg(long, env = "KYRODB_DRAIN_TIMEOUT", value_name = "SECS", default_value = "30", value_parser = seconds)]
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Requests a second of each client address; 0 = no limit.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rate limits, per client address (0 = off)")]
+pub(crate) struct RateArgs {
+    /// Snapshots, compactions, index builds and warm-ups a second
+    #[arg(long, env = "KYRODB_RL_ADMIN_RPS", value_name = "N", default_value_t = 2.0, value_parser = rate)]
+    pub(crate) rl_admin_rps: f64,
+    /// Of those at once
+    #[arg(long, env = "KYRODB_RL_ADMIN_BURST", value_name = "N", default_value_t = 5)]
+    pub(crate) rl_admin_burst: u32,
+    /// Reads and writes a second
+    #[arg(long, env = "KYRODB_RL_DATA_RPS", value_name = "N", default_value_t = 5000.0, value_parser = rate)]
+    pub(crate) rl_data_rps: f64,
+    /// Of those at once
+    #[arg(long, env = "KYRODB_RL_DATA_BURST", value_name = "N", default_value_t = 10_000)]
+    pub(crate) rl_data_burst: u32,
+    /// Requests without a valid token a second
+    #[arg(long, env = "KYRODB_RL_AUTH_FAILURE_RPS", value_name = "N", default_value_t = 10.0, value_parser = rate)]
+    pub(crate) rl_auth_failure_rps: f64,
+    /// Of those at once
+    #[arg(long, env = "KYRODB_RL_AUTH_FAILURE_BURST", value_name = "N", default_value_t = 100)]
+    pub(crate) rl_auth_failure_burst: u32,
+}
+
+/// `load`
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// The file: NDJSON of {"key", "value" or "value_base64"} or CSV with a header; .gz is unpacked; - is stdin
+    pub(crate) file: PathBuf,
+    /// Form of the file [default: by its name]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) format: Option<Format>,
+    /// CSV: the column that holds the key
+    #[arg(long, value_name = "NAME", default_value = "key")]
+    pub(crate) key_column: String,
+    /// CSV: the column that is the value [default: every other column, as a JSON object]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) value_column: Option<String>,
+    /// Stop at the first bad line
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Write the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Largest value in bytes
+    #[arg(long, env = "KYRODB_MAX_VALUE_BYTES", value_name = "BYTES", default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_value_bytes: u32,
+
+    /// Without --url: when a batch counts as loaded, as for `serve`
+    #[arg(long, env = "KYRODB_DURABILITY", value_name = "MODE", default_value = "always", value_parser = durability, help_heading = "Into a directory")]
+    pub(crate) durability: Durability,
+    /// Records a batch
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Into a directory")]
+    pub(crate) batch: u32,
+
+    /// Load into the server at this address, http://HOST:PORT
+    #[arg(long, value_name = "URL", help_heading = "Into a server")]
+    pub(crate) url: Option<String>,
+    /// Connections to the server
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Into a server")]
+    pub(crate) concurrency: u32,
+    #[command(flatten)]
+    pub(crate) tokens: TokenArgs,
+}
+
+/// The form of a file to load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON object a line
+    Ndjson,
+    /// Comma-separated values with a header line
+    Csv,
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text.split_once(':') {
+        None if text == "always" => Ok(Durability::Always),
+        None if text == "never" => Ok(Durability::Never),
+        Some(("interval", millis)) => match millis.parse() {
+            Ok(millis @ 1..=3_600_000_u64) => Ok(Durability::Interval(Duration::from_millis(millis))),
+            _ => Err("the interval must be 1 to 3600000 milliseconds, as in interval:100".to_owned()),
+        },
+        _ => Err("must be always, interval:MS or never".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "must be a number of seconds".to_owned())?;
+    if !(0.01..=86_400.0).contains(&seconds) {
+        return Err("must be between 0.01 and 86400 seconds".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err("must be between 0 and 1".to_owned()) }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if (0.0..=1e9).contains(&rate) { Ok(rate) } else { Err("must be between 0 and 1000000000".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_data_directory_is_taken_before_and_after_the_verb() {
+        for line in ["kyro-http --data-dir /d serve", "kyro-http serve --data-dir /d", "kyro-http serve 0.0.0.0 1 --data-dir=/d"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.data_dir, Some(PathBuf::from("/d")), "{line}");
+        }
+    }
+
+    #[test]
+    fn modes_and_times_are_checked() {
+        assert_eq!(durability("always"), Ok(Durability::Always));
+        assert_eq!(durability("interval:100"), Ok(Durability::Interval(Duration::from_millis(100))));
+        assert_eq!(durability("never"), Ok(Durability::Never));
+        for wrong in ["", "Always", "interval", "interval:", "interval:0", "interval:-1", "interval:1s", "always:1", "never:1"] {
+            assert!(durability(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "0", "-1", "nan", "inf", "1s", "1e9"] {
+            assert!(seconds(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(ratio("0.2").is_ok() && ratio("1.5").is_err() && ratio("NaN").is_err());
+    }
+}

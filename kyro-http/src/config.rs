@@ -1,0 +1,173 @@
+//! The server's configuration, checked once: what the flags say becomes what the parts of the server need.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kyro_engine::Options;
+
+use crate::cli::{RateArgs, ServeArgs};
+use crate::connection_watch::Deadlines;
+use crate::rate_limit::{Class, Rate};
+use crate::schedule::Schedule;
+use crate::tokens::{Role, TokenError, Tokens};
+
+/// Where a database is when nothing else is said.
+pub(crate) const DEFAULT_DATA_DIR: &str = "./data";
+
+/// Why the configuration makes no sense. The server does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("cannot resolve {host}")]
+    Resolve {
+        host: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{host} has no address")]
+    NoAddress { host: String },
+    #[error(
+        "{address} can be reached over the network, and no token is configured: set KYRODB_AUTH_TOKEN or \
+         --auth-token-file, listen on 127.0.0.1, or say --insecure"
+    )]
+    OpenToTheNetwork { address: SocketAddr },
+    #[error("{name} is set, but this version cannot honour it yet; unset it")]
+    NotSupported { name: &'static str },
+    #[error("--max-body-bytes {body} is smaller than --max-value-bytes {value}: no such value could be sent")]
+    BodyBelowValue { body: u64, value: u32 },
+}
+
+/// Everything `serve` needs.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) schedule: Schedule,
+    pub(crate) warm_on_start: bool,
+    pub(crate) access: AccessConfig,
+    pub(crate) limits: Limits,
+    /// In the order of [`Class::ALL`].
+    pub(crate) rates: [Rate; Class::ALL.len()],
+}
+
+/// Who may do what.
+#[derive(Debug)]
+pub(crate) struct AccessConfig {
+    pub(crate) tokens: Tokens,
+    pub(crate) protect_metrics: bool,
+    /// On a loopback address without a token: only requests that name this machine are answered.
+    pub(crate) check_host: bool,
+}
+
+/// What a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) max_body_bytes: u64,
+    pub(crate) body_memory_bytes: u64,
+    pub(crate) body_timeout: Duration,
+    pub(crate) max_connections: u32,
+    pub(crate) max_streams: u32,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Tuning of the seed that this version does not have; being set and without effect would mislead.
+const NOT_SUPPORTED: [&str; 2] = ["KYRODB_RMI_TARGET_LEAF", "KYRODB_RMI_MAX_EPS"];
+
+impl Config {
+    /// Checks the arguments; reads token files and resolves the host.
+    pub(crate) fn new(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Result<Self, ConfigError> {
+        if let Some(name) = NOT_SUPPORTED.into_iter().find(|name| std::env::var_os(name).is_some()) {
+            return Err(ConfigError::NotSupported { name });
+        }
+        let addresses = resolve(&arguments.host, arguments.port)?;
+        let tokens = tokens(arguments)?;
+        let outside = addresses.iter().find(|address| !address.ip().is_loopback());
+        if let (Some(address), true, false) = (outside, tokens.is_empty(), arguments.insecure) {
+            return Err(ConfigError::OpenToTheNetwork { address: *address });
+        }
+        let check_host = outside.is_none() && tokens.is_empty();
+        Ok(Self {
+            addresses,
+            data_dir: data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
+            options: options(arguments),
+            schedule: Schedule::new(arguments),
+            warm_on_start: arguments.warm_on_start,
+            access: AccessConfig { tokens, protect_metrics: arguments.protect_metrics, check_host },
+            limits: limits(arguments)?,
+            rates: rates(&arguments.rates),
+        })
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
+    let plain = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let resolved = (plain, port).to_socket_addrs();
+    let addresses: Vec<SocketAddr> =
+        resolved.map_err(|source| ConfigError::Resolve { host: host.to_owned(), source })?.collect();
+    if addresses.is_empty() {
+        return Err(ConfigError::NoAddress { host: host.to_owned() });
+    }
+    Ok(addresses)
+}
+
+fn tokens(arguments: &ServeArgs) -> Result<Tokens, TokenError> {
+    let mut tokens = Tokens::default();
+    if let Some(token) = &arguments.tokens.auth_token {
+        tokens.add(token, Role::Full, "--auth-token (KYRODB_AUTH_TOKEN)")?;
+    }
+    if let Some(path) = &arguments.tokens.auth_token_file {
+        tokens.add_file(path, Role::Full)?;
+    }
+    if let Some(token) = &arguments.read_token {
+        tokens.add(token, Role::Read, "--read-token (KYRODB_READ_TOKEN)")?;
+    }
+    if let Some(path) = &arguments.read_token_file {
+        tokens.add_file(path, Role::Read)?;
+    }
+    Ok(tokens)
+}
+
+fn options(arguments: &ServeArgs) -> Options {
+    let some = |limit: u64| (limit > 0).then_some(limit);
+    let mut options = Options::default();
+    options.durability = arguments.durability;
+    options.wal_segment_bytes = arguments.wal_segment_bytes;
+    options.wal_max_bytes = some(arguments.wal_max_bytes);
+    options.flush_every_operations = some(arguments.snapshot_every_n_appends);
+    options.max_value_bytes = arguments.limits.max_value_bytes;
+    options
+}
+
+fn rates(arguments: &RateArgs) -> [Rate; Class::ALL.len()] {
+    Class::ALL.map(|class| match class {
+        Class::Admin => Rate { per_second: arguments.rl_admin_rps, burst: arguments.rl_admin_burst },
+        Class::Data => Rate { per_second: arguments.rl_data_rps, burst: arguments.rl_data_burst },
+        Class::AuthFailure => {
+            Rate { per_second: arguments.rl_auth_failure_rps, burst: arguments.rl_auth_failure_burst }
+        }
+    })
+}
+
+fn limits(arguments: &ServeArgs) -> Result<Limits, ConfigError> {
+    let limits = &arguments.limits;
+    if limits.max_body_bytes < u64::from(limits.max_value_bytes) {
+        return Err(ConfigError::BodyBelowValue { body: limits.max_body_bytes, value: limits.max_value_bytes });
+    }
+    Ok(Limits {
+        max_body_bytes: limits.max_body_bytes,
+        body_memory_bytes: limits.body_memory_bytes,
+        body_timeout: limits.body_timeout,
+        max_connections: limits.max_connections,
+        max_streams: limits.max_streams,
+        deadlines: Deadlines {
+            head: limits.header_timeout,
+            idle: limits.idle_timeout,
+            write: limits.write_timeout,
+        },
+        drain_timeout: limits.drain_timeout,
+    })
+}

@@ -1,0 +1,73 @@
+//! The one way an unsigned 64-bit integer is read from text: path segments, query parameters, JSON and CSV.
+
+/// Why a text is not an unsigned 64-bit integer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotU64 {
+    #[error("is empty")]
+    Empty,
+    #[error("is negative")]
+    Negative,
+    #[error("has a fraction or an exponent")]
+    NotInteger,
+    #[error("is not made of decimal digits alone")]
+    NotDigits,
+    #[error("is above 18446744073709551615")]
+    TooLarge,
+}
+
+/// Reads decimal digits, and nothing else: no sign, space, fraction, exponent or separator. Leading zeros are
+/// allowed, as they change no value.
+pub(crate) fn parse_u64(text: &str) -> Result<u64, NotU64> {
+    let bytes = text.as_bytes();
+    if bytes.is_empty() {
+        return Err(NotU64::Empty);
+    }
+    if !bytes.iter().all(u8::is_ascii_digit) {
+        return Err(reason(text));
+    }
+    text.parse().map_err(|_| NotU64::TooLarge)
+}
+
+fn reason(text: &str) -> NotU64 {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let numeric = digits.starts_with(|first: char| first.is_ascii_digit())
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
+    match (numeric, digits.len() < text.len()) {
+        (true, true) => NotU64::Negative,
+        (true, false) => NotU64::NotInteger,
+        (false, _) => NotU64::NotDigits,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digits_in_range_are_numbers() {
+        for (text, expected) in [
+            ("0", Ok(0)),
+            ("007", Ok(7)),
+            ("18446744073709551615", Ok(u64::MAX)),
+            ("00018446744073709551615", Ok(u64::MAX)),
+            ("18446744073709551616", Err(NotU64::TooLarge)),
+            ("99999999999999999999999999", Err(NotU64::TooLarge)),
+            ("", Err(NotU64::Empty)),
+            ("-1", Err(NotU64::Negative)),
+            ("-0", Err(NotU64::Negative)),
+            ("-1.5", Err(NotU64::Negative)),
+            ("1.0", Err(NotU64::NotInteger)),
+            ("1e3", Err(NotU64::NotInteger)),
+            ("+1", Err(NotU64::NotDigits)),
+            (" 1", Err(NotU64::NotDigits)),
+            ("1 ", Err(NotU64::NotDigits)),
+            ("0x10", Err(NotU64::NotDigits)),
+            ("1_000", Err(NotU64::NotDigits)),
+            ("abc", Err(NotU64::NotDigits)),
+            ("-", Err(NotU64::NotDigits)),
+            ("١", Err(NotU64::NotDigits)),
+        ] {
+            assert_eq!(parse_u64(text), expected, "{text:?}");
+        }
+    }
+}

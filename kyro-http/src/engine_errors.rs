@@ -1,0 +1,102 @@
+//! What each error of the engine is to a client: the one table from error to answer.
+
+use std::path::Path;
+
+use kyro_engine::{MaintenanceError, ReadError, WriteError};
+
+use crate::problem::{Code, Problem};
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WriteError::TooLarge { .. } => Self::new(Code::ValueTooLarge, detail),
+            WriteError::Busy { .. } => Self::new(Code::Overloaded, detail).retry_after(1),
+            WriteError::StorageFull { .. } => Self::new(Code::InsufficientStorage, detail).retry_after(1),
+            WriteError::CommitUnknown { .. } => Self::new(Code::CommitUnknown, detail),
+            WriteError::Poisoned { .. } => Self::new(Code::ReadOnly, detail),
+            WriteError::Closed => draining(),
+            _ => internal(&error),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Corrupt { file, offset, reason } => {
+                tracing::error!(file = %file.display(), offset, reason, "stored bytes are damaged");
+                let detail = format!("{} is damaged at byte {offset}; other keys go on being served", name(&file));
+                Self::new(Code::DataCorruption, detail)
+            }
+            ReadError::HistoryGone { oldest } => {
+                let detail = ReadError::HistoryGone { oldest }.to_string();
+                Self { oldest: Some(oldest), ..Self::new(Code::HistoryGone, detail) }
+            }
+            other => internal(&other),
+        }
+    }
+}
+
+impl From<MaintenanceError> for Problem {
+    fn from(error: MaintenanceError) -> Self {
+        match error {
+            MaintenanceError::Busy { .. } => Self::new(Code::AlreadyRunning, error.to_string()),
+            MaintenanceError::Read(error) => error.into(),
+            MaintenanceError::Poisoned { .. } => Self::new(Code::ReadOnly, error.to_string()),
+            MaintenanceError::Closed => draining(),
+            other => internal(&other),
+        }
+    }
+}
+
+fn draining() -> Problem {
+    Problem::new(Code::Draining, "the server is stopping").retry_after(1)
+}
+
+/// An error whose text may hold paths of this machine: it goes to the log, the client gets the request's id.
+pub(crate) fn internal(error: &dyn std::error::Error) -> Problem {
+    tracing::error!(error = crate::exit::chain(error), "a request failed");
+    Problem::new(Code::Internal, "the server could not do this; its log says why")
+}
+
+fn name(file: &Path) -> String {
+    file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::Arc;
+
+    #[test]
+    fn every_error_has_its_answer() {
+        let reason: Arc<str> = Arc::from("r");
+        let writes = [
+            (WriteError::TooLarge { what: "value", bytes: 9, limit: 8 }, 413, "value_too_large"),
+            (WriteError::Busy { reason: "r" }, 503, "overloaded"),
+            (WriteError::StorageFull { reason: Arc::clone(&reason) }, 507, "insufficient_storage"),
+            (WriteError::CommitUnknown { reason: Arc::clone(&reason) }, 503, "commit_unknown"),
+            (WriteError::Poisoned { reason: Arc::clone(&reason) }, 503, "read_only"),
+            (WriteError::Closed, 503, "draining"),
+            (WriteError::EmptyBatch, 500, "internal"),
+        ];
+        for (error, status, code) in writes {
+            let problem = Problem::from(error);
+            assert_eq!((problem.code.parts().0, problem.code.parts().1), (status, code));
+        }
+        let reads = [
+            (ReadError::Corrupt { file: "/d/runs/1.run".into(), offset: 7, reason: "r".into() }, "data_corruption"),
+            (ReadError::HistoryGone { oldest: 4 }, "history_gone"),
+        ];
+        for (error, code) in reads {
+            assert_eq!(Problem::from(error).code.parts().1, code);
+        }
+        let io = MaintenanceError::Io { doing: "write", path: "/secret/place".into(), source: io::Error::other("x") };
+        let problem = Problem::from(io);
+        assert_eq!(problem.code, Code::Internal);
+        assert!(!problem.detail.contains("secret"), "{}", problem.detail);
+        assert_eq!(Problem::from(MaintenanceError::Busy { running: "x" }).code, Code::AlreadyRunning);
+    }
+}

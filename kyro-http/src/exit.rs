@@ -1,0 +1,48 @@
+//! Exit codes: what a script can tell from the process's end.
+
+use std::process::ExitCode;
+
+use kyro_engine::OpenError;
+
+/// How the process ends. The numbers are part of the command's contract (docs/http.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Everything asked for was done.
+    Done = 0,
+    /// It could not be done; stderr says why.
+    Failed = 1,
+    /// The command line or the configuration makes no sense.
+    Usage = 2,
+    /// The data directory is damaged.
+    Damage = 4,
+    /// Another process has the data directory open.
+    Locked = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The exit code for a data directory that could not be opened.
+pub(crate) fn of_open_error(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Locked { .. } => Exit::Locked,
+        // What the log refuses beside damage is a segment that is missing or belongs elsewhere.
+        OpenError::Corrupt { .. } | OpenError::Log(_) => Exit::Damage,
+        _ => Exit::Failed,
+    }
+}
+
+/// The error and everything under it, as one line: `cannot open /data: Permission denied (os error 13)`.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,40 @@
+//! The KyroDB server and its operator verbs: `serve` and `load`.
+//!
+//! The only crate that knows JSON, tokio, HTTP or Prometheus; everything durable is behind [`kyro_engine::Engine`].
+//! The contract of the routes, limits, error codes and exit codes is in `docs/http.md`.
+//!
+//! A request travels [`service`](self) → limits, route, access → handler → engine, and back as bytes that are not
+//! copied on the way.
+
+mod admin;
+mod answer;
+mod app;
+mod body;
+mod build_info;
+mod cli;
+mod config;
+mod connection;
+mod connection_watch;
+mod decimal;
+mod engine_errors;
+mod exit;
+mod exposition;
+mod fields;
+mod histogram;
+mod host_check;
+mod kv;
+mod load;
+mod metrics;
+mod problem;
+mod rate_limit;
+mod read_body;
+mod replay;
+mod route;
+mod run;
+mod schedule;
+mod server;
+mod service;
+mod subscribe;
+mod tokens;
+
+pub use run::run;

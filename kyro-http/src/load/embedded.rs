@@ -1,0 +1,94 @@
+//! Into a directory: this process opens the database itself and commits whole batches, several at a time.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use kyro_engine::{Batch, Commit, Engine, Options};
+
+use super::progress::Counts;
+use super::records::Record;
+use super::{LoadError, Sink};
+use crate::cli::LoadArgs;
+
+/// Batches under way: the log syncs one group while the next are being filled.
+const BATCHES_IN_FLIGHT: usize = 8;
+/// A batch is sent when it has this size, however few records it holds.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// A database opened for loading.
+#[derive(Debug)]
+pub(super) struct Directory {
+    engine: Engine,
+    counts: Arc<Counts>,
+    batch: Batch,
+    batch_value_bytes: u64,
+    batch_records: usize,
+    in_flight: VecDeque<InFlight>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    commit: Commit,
+    records: u64,
+    value_bytes: u64,
+}
+
+impl Directory {
+    pub(super) fn open(dir: &Path, arguments: &LoadArgs, counts: &Arc<Counts>) -> Result<Self, LoadError> {
+        let mut options = Options::default();
+        options.durability = arguments.durability;
+        options.max_value_bytes = arguments.max_value_bytes;
+        Ok(Self {
+            engine: Engine::open(dir, options)?,
+            counts: Arc::clone(counts),
+            batch: Batch::new(),
+            batch_value_bytes: 0,
+            batch_records: arguments.batch as usize,
+            in_flight: VecDeque::with_capacity(BATCHES_IN_FLIGHT),
+        })
+    }
+
+    fn send(&mut self) -> Result<(), LoadError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        if self.in_flight.len() >= BATCHES_IN_FLIGHT {
+            self.await_oldest()?;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let (records, value_bytes) = (batch.len() as u64, std::mem::take(&mut self.batch_value_bytes));
+        let commit = self.engine.write_waiting(batch)?;
+        self.in_flight.push_back(InFlight { commit, records, value_bytes });
+        Ok(())
+    }
+
+    fn await_oldest(&mut self) -> Result<(), LoadError> {
+        let Some(oldest) = self.in_flight.pop_front() else { return Ok(()) };
+        oldest.commit.wait()?;
+        self.counts.acknowledge(oldest.records, oldest.value_bytes);
+        Ok(())
+    }
+}
+
+impl Sink for Directory {
+    fn put(&mut self, record: Record) -> Result<(), LoadError> {
+        self.batch.put(record.key, &record.value);
+        self.batch_value_bytes += record.value.len() as u64;
+        if self.batch.len() >= self.batch_records || self.batch.bytes() >= BATCH_BYTES {
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), LoadError> {
+        // After a failure the batches that were already under way still count if they were committed.
+        let sent = self.send();
+        let mut awaited = Ok(());
+        while !self.in_flight.is_empty() {
+            awaited = awaited.and(self.await_oldest());
+        }
+        let closed = self.engine.close().map_err(LoadError::from);
+        sent.and(awaited).and(closed)
+    }
+}

@@ -1,0 +1,175 @@
+//! What the server counts of itself. Counting never takes a lock and never allocates; scraping does both.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+
+use crate::histogram::Histogram;
+use crate::route::Route;
+
+/// The statuses that this server answers with; any other is counted in the last place, as 599.
+pub(crate) const STATUSES: [u16; 22] = [
+    200, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 429, 431, 500, 501, 503, 504, 505, 507, 599,
+];
+
+/// The route name under which requests to unknown paths are counted.
+pub(crate) const UNKNOWN: &str = "unknown";
+const ROUTES: usize = Route::ALL.len() + 1;
+
+/// Why a connection was cut or turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    Idle,
+    SlowHead,
+    SlowReader,
+    TooMany,
+}
+
+impl Cut {
+    pub(crate) const ALL: [Self; 4] = [Self::Idle, Self::SlowHead, Self::SlowReader, Self::TooMany];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::SlowHead => "slow_head",
+            Self::SlowReader => "slow_reader",
+            Self::TooMany => "too_many",
+        }
+    }
+}
+
+/// The server's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    requests: [[AtomicU64; STATUSES.len()]; ROUTES],
+    durations: [Histogram; ROUTES],
+    /// Requests whose answer is being worked on.
+    pub(crate) in_flight: Gauge,
+    /// Connections open now.
+    pub(crate) connections: Gauge,
+    /// Connections accepted.
+    pub(crate) connections_total: AtomicU64,
+    cut: [AtomicU64; Cut::ALL.len()],
+    /// Streams ended because the reader was too slow.
+    pub(crate) sse_lagged: AtomicU64,
+    /// From a write's arrival to its acknowledgement.
+    pub(crate) append_latency: Histogram,
+    /// Snapshots asked for over HTTP or by a schedule.
+    pub(crate) snapshot_latency: Histogram,
+    /// Compactions asked for over HTTP or by a schedule.
+    pub(crate) compaction_duration: Histogram,
+    /// Index builds asked for over HTTP or by a schedule.
+    pub(crate) rmi_rebuild_duration: Histogram,
+}
+
+impl Metrics {
+    /// Counts one answered request.
+    pub(crate) fn request(&self, route: Option<Route>, status: StatusCode, duration: Duration) {
+        let row = route.map_or(ROUTES - 1, |route| route as usize);
+        let status = status.as_u16();
+        let column = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
+        if let Some(count) = self.requests.get(row).and_then(|counts| counts.get(column)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(histogram) = self.durations.get(row) {
+            histogram.observe(duration);
+        }
+    }
+
+    /// Counts a connection cut or turned away.
+    pub(crate) fn cut(&self, cut: Cut) {
+        if let Some(count) = self.cut.get(cut as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = (Cut, u64)> {
+        Cut::ALL.into_iter().zip(&self.cut).map(|(cut, count)| (cut, count.load(Ordering::Relaxed)))
+    }
+
+    /// Each route that was asked for: its name, its answers by status, its durations.
+    pub(crate) fn by_route(&self) -> impl Iterator<Item = (&'static str, Vec<(u16, u64)>, &Histogram)> {
+        let names = Route::ALL.iter().map(|route| route.path()).chain([UNKNOWN]);
+        names.zip(&self.requests).zip(&self.durations).filter_map(|((name, counts), durations)| {
+            let counts = STATUSES.iter().zip(counts).map(|(status, count)| (*status, count.load(Ordering::Relaxed)));
+            let counts: Vec<(u16, u64)> = counts.filter(|(_, count)| *count > 0).collect();
+            (!counts.is_empty()).then_some((name, counts, durations))
+        })
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more until the returned guard is dropped.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Held(self)
+    }
+}
+
+/// See [`Gauge::hold`].
+#[derive(Debug)]
+pub(crate) struct Held<'a>(&'a Gauge);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Observes the time from now to its drop.
+#[derive(Debug)]
+pub(crate) struct Stopwatch<'a> {
+    histogram: &'a Histogram,
+    start: Instant,
+}
+
+impl<'a> Stopwatch<'a> {
+    pub(crate) fn start(histogram: &'a Histogram) -> Self {
+        Self { histogram, start: Instant::now() }
+    }
+
+    /// Observes; without this call nothing is observed.
+    pub(crate) fn stop(self) {
+        self.histogram.observe(self.start.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Code;
+
+    #[test]
+    fn every_status_of_an_error_code_has_its_own_place() {
+        for code in Code::ALL {
+            assert!(STATUSES.contains(&code.parts().0), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn requests_are_counted_by_route_and_status() {
+        let metrics = Metrics::default();
+        metrics.request(Some(Route::Put), StatusCode::OK, Duration::from_micros(5));
+        metrics.request(Some(Route::Put), StatusCode::OK, Duration::from_micros(5));
+        metrics.request(None, StatusCode::NOT_FOUND, Duration::from_micros(5));
+        metrics.request(Some(Route::Health), StatusCode::IM_A_TEAPOT, Duration::ZERO);
+        let counts: Vec<_> = metrics.by_route().map(|(name, counts, _)| (name, counts)).collect();
+        assert_eq!(
+            counts,
+            [("/v1/put", vec![(200, 2)]), ("/health", vec![(599, 1)]), ("unknown", vec![(404, 1)])]
+        );
+        let held = metrics.in_flight.hold();
+        assert_eq!(metrics.in_flight.get(), 1);
+        drop(held);
+        assert_eq!(metrics.in_flight.get(), 0);
+    }
+}

@@ -1,0 +1,125 @@
+//! The route table: which paths there are, with which methods, and who may use them.
+
+use hyper::Method;
+
+/// What a caller needs to use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nothing: liveness and readiness probes.
+    Open,
+    /// Nothing, unless `--protect-metrics`: then a token.
+    Telemetry,
+    /// Any token, where tokens are configured.
+    Read,
+    /// A token that may write.
+    Write,
+    /// A token that may write; work on the whole database.
+    Admin,
+}
+
+macro_rules! routes {
+    ($($variant:ident $path:literal $methods:literal $access:ident,)+) => {
+        /// A route, by what it does.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Route { $(#[doc = $path] $variant,)+ }
+
+        impl Route {
+            /// Every route, in the order of the table.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The path, with `{key}` where a key stands. Also the route's name in metrics and logs.
+            pub(crate) const fn path(self) -> &'static str {
+                match self { $(Self::$variant => $path,)+ }
+            }
+
+            /// The methods it answers, as the `Allow` header has them.
+            pub(crate) const fn allow(self) -> &'static str {
+                match self { $(Self::$variant => $methods,)+ }
+            }
+
+            /// Who may use it.
+            pub(crate) const fn access(self) -> Access {
+                match self { $(Self::$variant => Access::$access,)+ }
+            }
+
+            fn fixed(path: &str) -> Option<Self> {
+                match path { $($path => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+routes! {
+    Put        "/v1/put"               "POST"      Write,
+    LookupFast "/v1/lookup_fast/{key}" "GET, HEAD" Read,
+    GetFast    "/v1/get_fast/{key}"    "GET, HEAD" Read,
+    Lookup     "/v1/lookup"            "GET, HEAD" Read,
+    LookupRaw  "/v1/lookup_raw"        "GET, HEAD" Read,
+    Append     "/v1/append"            "POST"      Write,
+    Replay     "/v1/replay"            "GET, POST" Read,
+    Subscribe  "/v1/subscribe"         "GET"       Read,
+    RmiBuild   "/v1/rmi/build"         "POST"      Admin,
+    Warmup     "/v1/warmup"            "POST"      Admin,
+    Snapshot   "/v1/snapshot"          "POST"      Admin,
+    Compact    "/v1/compact"           "POST"      Admin,
+    Offset     "/v1/offset"            "GET, HEAD" Read,
+    Health     "/health"               "GET, HEAD" Open,
+    Livez      "/livez"                "GET, HEAD" Open,
+    Readyz     "/readyz"               "GET, HEAD" Open,
+    Metrics    "/metrics"              "GET, HEAD" Telemetry,
+    BuildInfo  "/build_info"           "GET, HEAD" Telemetry,
+}
+
+impl Route {
+    /// The route of a path and the text where its key stands; `None` where there is no such path.
+    pub(crate) fn find(path: &str) -> Option<(Self, &str)> {
+        let keyed = |prefix, route| {
+            let key: &str = path.strip_prefix(prefix)?;
+            (!key.is_empty() && !key.contains('/')).then_some((route, key))
+        };
+        keyed("/v1/get_fast/", Self::GetFast)
+            .or_else(|| keyed("/v1/lookup_fast/", Self::LookupFast))
+            .or_else(|| Self::fixed(path).map(|route| (route, "")))
+    }
+
+    /// Whether the route answers this method.
+    pub(crate) fn allows(self, method: &Method) -> bool {
+        self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_their_routes_and_to_no_other() {
+        for route in Route::ALL {
+            let path = route.path().replace("{key}", "42");
+            let (found, key) = Route::find(&path).unwrap();
+            assert_eq!(found, *route);
+            assert_eq!(key, if route.path().contains("{key}") { "42" } else { "" });
+            assert_eq!(Route::find(&format!("{path}/")), None, "{path}/");
+            assert_eq!(Route::find(&format!("/x{path}")), None);
+        }
+        for path in ["", "/", "/v1", "/v1/", "/v1/get_fast", "/v1/get_fast/", "/v1/get_fast/1/2", "/V1/put", "//v1/put"] {
+            assert_eq!(Route::find(path), None, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn methods_are_matched_whole() {
+        assert!(Route::Put.allows(&Method::POST) && !Route::Put.allows(&Method::GET));
+        assert!(Route::Replay.allows(&Method::GET) && Route::Replay.allows(&Method::POST));
+        assert!(!Route::Replay.allows(&Method::from_bytes(b"GE").unwrap()));
+        assert!(!Route::Replay.allows(&Method::from_bytes(b"GET,").unwrap()));
+    }
+
+    #[test]
+    fn the_documentation_lists_every_route() {
+        let docs = include_str!("../../docs/http.md");
+        for route in Route::ALL {
+            assert!(docs.contains(&format!("`{}`", route.path())), "docs/http.md lacks {}", route.path());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! From the command line to a verb, and from its result to an exit code.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command tells its user what happened")]
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, LogForm, ServeArgs, Verb};
+use crate::config::Config;
+use crate::exit::{Exit, chain};
+use crate::{build_info, load, server};
+
+/// Runs the command with these arguments, the program's name first, and gives its exit code: 0 done, 1 failed,
+/// 2 wrong usage, 4 damaged data, 5 data in use.
+///
+/// Installs the process's log subscriber; call it once, from `main`.
+pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    let parsed = Cli::command().try_get_matches_from(arguments);
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version are no errors; clap knows which stream each goes to.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return if error.print().is_ok() { exit.into() } else { Exit::Failed.into() };
+        }
+    };
+    start_log(cli.log);
+    warn_of_visible_tokens(&matches);
+    match cli.verb {
+        Verb::Serve(arguments) => serve(cli.data_dir, &arguments).into(),
+        Verb::Load(arguments) => {
+            let named = named_on_command_line(&matches, "data_dir");
+            if arguments.url.is_some() && named {
+                eprintln!("kyro-http: --url and --data-dir cannot both be given: into a server, or into a directory");
+                return Exit::Usage.into();
+            }
+            load::run(cli.data_dir, &arguments).into()
+        }
+    }
+}
+
+fn start_log(form: LogForm) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match form {
+        LogForm::Text => log.with_ansi(false).init(),
+        LogForm::Json => log.json().init(),
+    }
+}
+
+fn named_on_command_line(matches: &ArgMatches, id: &str) -> bool {
+    let named = |matches: &ArgMatches| {
+        matches!(matches.try_contains_id(id), Ok(true)) && matches.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    named(matches) || matches.subcommand().is_some_and(|(_, verb)| named(verb))
+}
+
+/// A flag's value stands in the process list for everyone on the machine.
+fn warn_of_visible_tokens(matches: &ArgMatches) {
+    for flag in ["auth_token", "read_token"] {
+        if named_on_command_line(matches, flag) {
+            let flag = flag.replace('_', "-");
+            tracing::warn!("--{flag} shows the token in the process list; the environment or --{flag}-file does not");
+        }
+    }
+}
+
+fn serve(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Exit {
+    let config = match Config::new(data_dir, arguments) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("kyro-http: {}", chain(&error));
+            return Exit::Usage;
+        }
+    };
+    let runtime = match Builder::new_multi_thread().enable_all().thread_name("kyro-http").build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("kyro-http: cannot start the runtime: {error}");
+            return Exit::Failed;
+        }
+    };
+    let data_dir = config.data_dir.clone();
+    let durability = config.options.durability;
+    let served = runtime.block_on(async {
+        let stop = stop_signal()?;
+        let served = server::serve(config, stop, |address| {
+            // Scripts wait for this line; a broken pipe must not end the server.
+            let line = format!(
+                "kyro-http {} listening on http://{address} (data {}, durability {durability:?})\n",
+                build_info::VERSION,
+                data_dir.display()
+            );
+            let mut out = std::io::stdout();
+            if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+                tracing::debug!(error = %error, "nobody reads the standard output");
+            }
+        });
+        Ok::<_, std::io::Error>(served.await)
+    });
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match served {
+        Ok(Ok(())) => Exit::Done,
+        Ok(Err(error)) => {
+            eprintln!("kyro-http: {}", chain(&error));
+            error.exit()
+        }
+        Err(error) => {
+            eprintln!("kyro-http: cannot listen for signals: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once: what was acknowledged is as
+/// durable as its mode promised, so nothing is lost by it.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (first, stop) = oneshot::channel();
+    tokio::spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        if first.send(()).is_err() {
+            tracing::debug!("the server has ended by itself");
+        }
+        either(&mut terminate, &mut interrupt).await;
+        tracing::warn!("a second signal: ending at once");
+        std::process::exit(Exit::Failed as i32);
+    });
+    Ok(async move {
+        if stop.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}

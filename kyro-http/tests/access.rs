@@ -1,0 +1,194 @@
+//! Who may do what: every route with every kind of token, and that no token or value is ever printed.
+
+mod running;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use running::{Server, command, ended, fresh};
+
+/// What a route asks for.
+#[derive(Clone, Copy, PartialEq)]
+enum Needs {
+    Nothing,
+    NothingUnlessProtected,
+    ReadToken,
+    FullToken,
+}
+
+/// Every route of the server with one request that it answers well. The list is checked against the server's own.
+const ROUTES: &[(&str, &str, &str, &str, Needs)] = &[
+    ("/v1/put", "POST", "/v1/put", r#"{"key":1,"value":"v"}"#, Needs::FullToken),
+    ("/v1/lookup_fast/{key}", "GET", "/v1/lookup_fast/7", "", Needs::ReadToken),
+    ("/v1/get_fast/{key}", "GET", "/v1/get_fast/7", "", Needs::ReadToken),
+    ("/v1/lookup", "GET", "/v1/lookup?key=7", "", Needs::ReadToken),
+    ("/v1/lookup_raw", "GET", "/v1/lookup_raw?key=7", "", Needs::ReadToken),
+    ("/v1/append", "POST", "/v1/append", r#"{"payload":"p"}"#, Needs::FullToken),
+    ("/v1/replay", "GET", "/v1/replay", "", Needs::ReadToken),
+    ("/v1/replay", "POST", "/v1/replay", "", Needs::ReadToken),
+    ("/v1/subscribe", "GET", "/v1/subscribe?from=0", "", Needs::ReadToken),
+    ("/v1/rmi/build", "POST", "/v1/rmi/build", "", Needs::FullToken),
+    ("/v1/warmup", "POST", "/v1/warmup", "", Needs::FullToken),
+    ("/v1/snapshot", "POST", "/v1/snapshot", "", Needs::FullToken),
+    ("/v1/compact", "POST", "/v1/compact", "", Needs::FullToken),
+    ("/v1/offset", "GET", "/v1/offset", "", Needs::ReadToken),
+    ("/health", "GET", "/health", "", Needs::Nothing),
+    ("/livez", "GET", "/livez", "", Needs::Nothing),
+    ("/readyz", "GET", "/readyz", "", Needs::Nothing),
+    ("/metrics", "GET", "/metrics", "", Needs::NothingUnlessProtected),
+    ("/build_info", "GET", "/build_info", "", Needs::NothingUnlessProtected),
+];
+
+#[test]
+fn the_table_below_lists_every_documented_route() {
+    let docs = include_str!("../../docs/http.md");
+    let documented: Vec<&str> = docs
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `/"))
+        .map(|line| line.split('`').next().unwrap())
+        .collect();
+    let mut listed: Vec<&str> = ROUTES.iter().map(|(route, ..)| &route[1..]).collect();
+    listed.dedup();
+    let (mut documented_sorted, mut listed_sorted) = (documented.clone(), listed.clone());
+    documented_sorted.sort_unstable();
+    listed_sorted.sort_unstable();
+    assert_eq!(documented_sorted, listed_sorted);
+}
+
+#[test]
+fn every_route_asks_for_its_token() {
+    let (_parent, dir) = fresh();
+    for protect in [false, true] {
+        let mut serve = command();
+        serve.env("KYRODB_AUTH_TOKEN", "canary-full").env("KYRODB_READ_TOKEN", "canary-read");
+        serve.args(["serve", "127.0.0.1", "0", "--data-dir"]).arg(&dir);
+        if protect {
+            serve.arg("--protect-metrics");
+        }
+        let server = Server::spawn(serve);
+        let put = server.connect().request(
+            "POST",
+            "/v1/put",
+            &[("authorization", "Bearer canary-full")],
+            br#"{"key":7,"value":"canary-value"}"#,
+        );
+        assert_eq!(put.status, 200);
+        for (_, method, target, body, needs) in ROUTES {
+            for (credentials, kind) in [
+                (None, "none"),
+                (Some("Bearer wrong"), "wrong"),
+                (Some("Bearer canary-ful"), "wrong"),
+                (Some("Basic canary-full"), "wrong"),
+                (Some("canary-full"), "wrong"),
+                (Some("Bearer canary-read"), "read"),
+                (Some("Bearer canary-full"), "full"),
+                (Some("bearer canary-full"), "full"),
+            ] {
+                let headers: Vec<(&str, &str)> = credentials.iter().map(|value| ("authorization", *value)).collect();
+                let expected = match (needs, kind) {
+                    (Needs::Nothing, _) => 200,
+                    (Needs::NothingUnlessProtected, _) if !protect => 200,
+                    (_, "none" | "wrong") => 401,
+                    (Needs::FullToken, "read") => 403,
+                    _ => 200,
+                };
+                let mut connection = server.connect();
+                let answer = if *target == "/v1/subscribe?from=0" {
+                    let credentials = credentials.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
+                    let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{credentials}\r\n");
+                    std::io::Write::write_all(&mut connection.stream, request.as_bytes()).unwrap();
+                    connection.head().unwrap()
+                } else {
+                    connection.request(method, target, &headers, body.as_bytes())
+                };
+                assert_eq!(answer.status, expected, "{method} {target} with {credentials:?}, protect {protect}");
+                match expected {
+                    401 => assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"kyrodb\"")),
+                    403 => assert_eq!(answer.code(), "forbidden"),
+                    _ => {}
+                }
+            }
+        }
+        // Without a token not even the paths are told apart, and nothing is written.
+        assert_eq!(server.get("/v1/nothing").status, 401);
+        assert_eq!(server.connect().request("DELETE", "/v1/put", &[], b"").status, 401);
+        let (code, log) = server.stop();
+        assert_eq!(code, 0);
+        for canary in ["canary-full", "canary-read", "canary-value", "canary-ful"] {
+            assert!(!log.contains(canary), "{canary} in the log");
+        }
+        assert!(log.contains("unauthorized"), "the log is there to be searched: {log}");
+    }
+}
+
+#[test]
+fn several_tokens_of_a_file_are_valid_at_once() {
+    let (parent, dir) = fresh();
+    let file = parent.path().join("tokens");
+    fs::write(&file, "# old and new\none\n\ntwo\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let server = Server::start_with(&dir, &["--auth-token-file", file.to_str().unwrap(), "--auth-token", "three"]);
+    for (token, status) in [("one", 200), ("two", 200), ("three", 200), ("four", 401), ("# old and new", 401)] {
+        let credentials = format!("Bearer {token}");
+        let answer = server.connect().request("GET", "/v1/offset", &[("authorization", &credentials)], b"");
+        assert_eq!(answer.status, status, "{token}");
+    }
+    // With a token the Host header is free: browsers do not send the token by themselves.
+    let headers = [("authorization", "Bearer one"), ("host", "db.example")];
+    assert_eq!(server.connect().request("GET", "/v1/offset", &headers, b"").status, 200);
+    let (_, log) = server.stop();
+    assert!(log.contains("--auth-token shows the token in the process list"), "{log}");
+    assert!(!log.contains("three"), "{log}");
+}
+
+#[test]
+fn help_does_not_show_a_token_of_the_environment() {
+    let help = ended(command().env("KYRODB_AUTH_TOKEN", "canary").env("KYRODB_READ_TOKEN", "canary").args(["serve", "--help"]));
+    assert_eq!(help.code, 0);
+    assert!(help.stdout.contains("KYRODB_AUTH_TOKEN") && !help.stdout.contains("canary"), "{}", help.stdout);
+}
+
+#[test]
+fn rates_are_limited_by_class_and_failed_tokens_apart() {
+    let (_parent, dir) = fresh();
+    let mut serve = command();
+    serve.args(["serve", "127.0.0.1", "0", "--auth-token", "full", "--data-dir"]).arg(&dir);
+    serve.env("KYRODB_RL_ADMIN_RPS", "0.01").env("KYRODB_RL_ADMIN_BURST", "2");
+    serve.env("KYRODB_RL_DATA_RPS", "0.01").env("KYRODB_RL_DATA_BURST", "3");
+    serve.env("KYRODB_RL_AUTH_FAILURE_RPS", "0.01").env("KYRODB_RL_AUTH_FAILURE_BURST", "4");
+    let server = Server::spawn(serve);
+    let statuses = |method: &str, target: &str, token: &str, times: usize| -> Vec<u16> {
+        let credentials = format!("Bearer {token}");
+        let headers = [("authorization", credentials.as_str())];
+        (0..times).map(|_| server.connect().request(method, target, &headers, b"").status).collect()
+    };
+    assert_eq!(statuses("POST", "/v1/snapshot", "full", 3), [200, 200, 429]);
+    assert_eq!(statuses("GET", "/v1/offset", "full", 4), [200, 200, 200, 429]);
+    assert_eq!(statuses("GET", "/v1/offset", "wrong", 5), [401, 401, 401, 401, 429]);
+    assert_eq!(statuses("GET", "/health", "wrong", 50), [200; 50], "probes are free");
+    let limited = server.connect().request("GET", "/v1/offset", &[("authorization", "Bearer full")], b"");
+    assert_eq!(limited.code(), "rate_limited");
+    assert!(limited.header("retry-after").unwrap().parse::<u64>().unwrap() >= 50, "{limited:?}");
+    assert_eq!(server.metric("kyrodb_rate_limited_total{class=\"admin\"}"), 1.0);
+    assert_eq!(server.metric("kyrodb_rate_limited_total{class=\"data\"}"), 2.0);
+    assert_eq!(server.metric("kyrodb_rate_limited_total{class=\"auth_failure\"}"), 1.0);
+}
+
+#[test]
+fn a_connection_too_many_is_told_so() {
+    let (_parent, dir) = fresh();
+    let server = Server::start_with(&dir, &["--max-connections", "2"]);
+    let (mut one, mut two) = (server.connect(), server.connect());
+    for connection in [&mut one, &mut two] {
+        assert_eq!(connection.request("GET", "/health", &[], b"").status, 200);
+    }
+    let turned_away = server.connect().raw(b"").unwrap();
+    assert_eq!((turned_away.status, turned_away.code().as_str()), (503, "overloaded"));
+    assert_eq!(turned_away.header("retry-after"), Some("1"));
+    drop(one);
+    let start = std::time::Instant::now();
+    while server.connect().try_request("GET", "/health", &[], b"").map_or(0, |answer| answer.status) != 200 {
+        assert!(start.elapsed() < running::PATIENCE, "the place is not free again");
+    }
+    drop(two);
+}
