@@ -1,4 +1,5 @@
 //! Generators: sorted, distinct, as many as asked for, the same for the same seed, and of the shape they say.
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use kyro_bench::dataset::DataSet;
 
