@@ -7,7 +7,9 @@ use crate::format::{FIRST_FRAME, FRAME_HEADER, FrameHeader, checksum};
 use crate::segment::Segment;
 use crate::storage::StorageFile;
 
-/// How many bytes are read at once.
+/// How many bytes are read at once: a few at first, because a reader that follows the end of a log finds little there;
+/// twice as many each time, up to the largest.
+const FIRST_CHUNK: usize = 1 << 14;
 const CHUNK: usize = 1 << 18;
 
 /// What is at the cursor.
@@ -88,6 +90,8 @@ pub(crate) struct Cursor {
     buffer: Vec<u8>,
     /// Where in the file the buffer starts.
     buffer_at: u64,
+    /// How many bytes the next read asks for.
+    chunk: usize,
     /// The frame that [`Self::peek`] found here, and its header's checksum.
     peeked: Option<(FrameHeader, u32)>,
 }
@@ -102,6 +106,7 @@ impl Cursor {
             max_payload,
             buffer: Vec::new(),
             buffer_at: FIRST_FRAME,
+            chunk: FIRST_CHUNK,
             peeked: None,
         }
     }
@@ -210,6 +215,7 @@ impl Cursor {
         self.peeked = None;
         self.buffer.clear();
         self.buffer_at = self.place.at;
+        self.chunk = FIRST_CHUNK;
     }
 
     /// Brings at least `len` bytes from the cursor on into the buffer, if the file has them, and gives them. The caller
@@ -221,7 +227,8 @@ impl Cursor {
             self.buffer_at = self.place.at;
             let have = self.buffer.len();
             let left = (self.limit - self.place.at).min(usize::MAX as u64) as usize;
-            let want = len.max(CHUNK).min(left);
+            let want = len.max(self.chunk).min(left);
+            self.chunk = (self.chunk * 2).min(CHUNK);
             self.buffer.resize(want.max(have), 0);
             let read = file
                 .read_at(&mut self.buffer[have..], self.buffer_at + have as u64)

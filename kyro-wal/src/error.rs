@@ -88,7 +88,7 @@ pub enum Error {
 
     /// A frame larger than the log takes. Nothing was written.
     #[error(
-        "a frame of {bytes} bytes and {count} offsets is over the limit of {max_bytes} bytes and {max_count} offsets"
+        "a frame of {bytes} bytes and {count} offsets cannot be: at most {max_bytes} bytes, and 1 to {max_count} offsets"
     )]
     TooLarge {
         /// Bytes of the payload.
