@@ -15,9 +15,10 @@ use kyro_wal::storage::{LockGuard, RealStorage, Storage};
 use crate::batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 use crate::commit::{self, Commit};
 use crate::committer::Committer;
-use crate::counters::Event as Counted;
+use crate::counters::{Counters, Event as Counted};
 use crate::delta::Version;
 use crate::error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError};
+use crate::indexed_run::IndexedRun;
 use crate::maintenance::{self, CompactReport, FlushReport, IndexReport, Turn, Wake, WarmReport};
 use crate::open::{Opened, open};
 use crate::options::Options;
@@ -151,7 +152,7 @@ impl Engine {
     /// # Errors
     /// [`ReadError::Corrupt`] when the bytes that the answer depends on are damaged.
     pub fn get(&self, key: u64) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.find(key)?.and_then(|version| version.value))
+        self.read(key, |version| version.value, IndexedRun::value)
     }
 
     /// The offset of the put that gave `key` its value; `None` when it has none.
@@ -159,7 +160,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn offset(&self, key: u64) -> Result<Option<u64>, ReadError> {
-        Ok(self.find(key)?.and_then(|version| version.value.map(|_| version.offset)))
+        self.read(key, |version| version.value.map(|_| version.offset), IndexedRun::offset)
     }
 
     /// Whether `key` has a value.
@@ -308,26 +309,31 @@ impl Engine {
         Ok(self.shared.take_turn())
     }
 
-    /// The newest version of `key`: value or tombstone, delta first, then the runs from new to old.
-    fn find(&self, key: u64) -> Result<Option<Version>, ReadError> {
+    /// Finds the newest version of `key`, delta first, then the runs from new to old, and takes from it what is asked
+    /// for: `None` where there is no version or it is a tombstone.
+    fn read<T>(
+        &self,
+        key: u64,
+        from_delta: impl Fn(Version) -> Option<T>,
+        from_run: impl Fn(&IndexedRun, usize, &Counters) -> Result<Option<T>, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
         let view = self.shared.views.load();
-        let counters = &self.shared.counters;
         // After the view: what becomes visible from here on may be in a newer one.
         let visible = self.shared.visible.next();
+        let counters = &self.shared.counters;
         let deltas = std::iter::once(&view.delta).chain(&view.frozen);
-        let recent = deltas.map(|delta| delta.get(key, visible)).find(Option::is_some).flatten();
-        if recent.is_some() {
+        if let Some(version) = deltas.map(|delta| delta.get(key, visible)).find(Option::is_some).flatten() {
             counters.count(Counted::DeltaRead);
-            return Ok(recent);
+            return Ok(from_delta(version));
         }
         if view.runs.is_empty() {
             return Ok(None);
         }
         counters.count(Counted::IndexRead);
         for run in &view.runs {
-            if let Some(version) = run.find(key, counters)? {
+            if let Some(position) = run.find(key, counters)? {
                 counters.count(Counted::IndexHit);
-                return Ok(Some(version));
+                return from_run(run, position, counters);
             }
         }
         counters.count(Counted::IndexMiss);

@@ -28,16 +28,8 @@ impl IndexedRun {
         Self { number, path, file, run, index }
     }
 
-    /// The run's version of `key`: one prediction, one window, one entry. Every byte the answer depends on has had
-    /// its block's checksum verified. The value is a slice of the mapped file.
-    pub(crate) fn find(&self, key: u64, counters: &Counters) -> Result<Option<Version>, ReadError> {
-        let Some(position) = self.position(key, counters)? else { return Ok(None) };
-        let entry = self.run.entry(position).map_err(|damage| self.corrupt(counters, &damage))?;
-        let value = entry.value.map(|range| self.file.slice(range));
-        Ok(Some(Version { offset: entry.offset, value }))
-    }
-
-    fn position(&self, key: u64, counters: &Counters) -> Result<Option<usize>, ReadError> {
+    /// Where `key` is, if the run has a version of it: one prediction, one window.
+    pub(crate) fn find(&self, key: u64, counters: &Counters) -> Result<Option<usize>, ReadError> {
         if !self.run.is_verified() {
             // The neighbours of the window tell whether the window was right, so they count as read.
             let window = self.index.window(key);
@@ -52,6 +44,19 @@ impl IndexedRun {
             return self.run.find(key).map_err(|damage| self.corrupt(counters, &damage));
         }
         Ok(probe.found.then_some(probe.position))
+    }
+
+    /// The value at a position that [`IndexedRun::find`] gave, as a slice of the mapped file; `None` for a tombstone.
+    /// Every byte the answer depends on has had its block's checksum verified.
+    pub(crate) fn value(&self, position: usize, counters: &Counters) -> Result<Option<Bytes>, ReadError> {
+        let value = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
+        Ok(value.map(|range| self.file.slice(range)))
+    }
+
+    /// The offset at a position that [`IndexedRun::find`] gave; `None` for a tombstone.
+    pub(crate) fn offset(&self, position: usize, counters: &Counters) -> Result<Option<u64>, ReadError> {
+        let entry = self.run.entry(position).map_err(|damage| self.corrupt(counters, &damage))?;
+        Ok(entry.value.map(|_| entry.offset))
     }
 
     /// Every version, in key order.
