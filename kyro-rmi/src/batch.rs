@@ -1,12 +1,12 @@
 //! Many lookups at once: their cache misses overlap.
 
 use crate::model::{Model, Place};
-use crate::rmi::{Probe, Rmi, probe};
+use crate::rmi::{Probe, Rmi, prefetch_margins, probe_core, probe_outside};
 use core::iter::zip;
 use kyro_simd::{Kernel, Operation, prefetch};
 
 /// How many lookups are under way at once: enough for every line-fill buffer of a core.
-const GROUP: usize = 16;
+const GROUP: usize = 32;
 
 impl<B: AsRef<[u8]>> Rmi<B> {
     /// The lower bound of each of `wanted` in `keys`, into the same place of `positions`.
@@ -62,16 +62,33 @@ impl<T, F: Fn(Probe) -> T> Operation for Batch<'_, T, F> {
         let mut mispredicted = 0;
         for (wanted, answers) in zip(self.wanted.chunks(GROUP), self.answers.chunks_mut(GROUP)) {
             let mut places = [Place { first: 0, count: 0, within: 0 }; GROUP];
-            for (&key, place) in zip(wanted, &mut places) {
+            let mut starts = [0; GROUP];
+            for ((&key, place), start) in zip(zip(wanted, &mut places), &mut starts) {
                 *place = self.model.place(kernel, self.body, key);
-                let start = window.core().start(*place) as usize;
-                prefetch(self.keys, start);
-                prefetch(self.keys, start + 8);
+                *start = window.core().start(*place) as usize;
+                prefetch(self.keys, *start);
             }
-            for ((&key, &place), answer) in zip(zip(wanted, &places), answers) {
-                let found = probe(kernel, window, self.keys, place, key);
-                mispredicted += usize::from(found.mispredicted);
-                *answer = (self.answer)(found);
+            // Those that are not in their core ask for the lines around it, and wait.
+            let mut outside = 0u32;
+            for (index, ((&key, &start), answer)) in zip(zip(wanted, &starts), &mut *answers).enumerate() {
+                if let Some(probe) = probe_core(kernel, self.keys, start, key) {
+                    *answer = (self.answer)(probe);
+                } else {
+                    prefetch_margins(self.keys, start);
+                    outside |= 1 << index;
+                }
+            }
+            while outside != 0 {
+                let index = outside.trailing_zeros() as usize;
+                outside &= outside - 1;
+                let (Some(&key), Some(&place), Some(&start), Some(answer)) =
+                    (wanted.get(index), places.get(index), starts.get(index), answers.get_mut(index))
+                else {
+                    continue;
+                };
+                let probe = probe_outside(kernel, window, self.keys, start, place, key);
+                mispredicted += usize::from(probe.mispredicted);
+                *answer = (self.answer)(probe);
             }
         }
         mispredicted

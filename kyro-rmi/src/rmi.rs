@@ -220,38 +220,61 @@ impl<T, F: Fn(Probe) -> T> Operation for Lookup<'_, F> {
     }
 }
 
-/// Searches the core of the window, then the window, then everything, until the answer is certain.
+/// Searches the core of the window, then more and more around it, until the answer is certain.
 #[inline(always)]
-pub(crate) fn probe<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: u64) -> Probe {
+fn probe<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: u64) -> Probe {
     let start = window.core().start(place) as usize;
-    // The lines on both sides are on their way while the core is searched: one key in ten is there.
+    // The lines on both sides are on their way while the core is searched.
+    prefetch_margins(keys, start);
+    match probe_core(kernel, keys, start, key) {
+        Some(probe) => probe,
+        None => probe_outside(kernel, window, keys, start, place, key),
+    }
+}
+
+/// Asks for the lines on both sides of the core at `start`.
+#[inline(always)]
+pub(crate) fn prefetch_margins(keys: &[u64], start: usize) {
     prefetch(keys, start.wrapping_sub(MARGIN));
     prefetch(keys, start + CORE);
-    if let Some(core) = keys.get(start..).and_then(|rest| rest.first_chunk::<CORE>()) {
-        let counted = kernel.lower_bound_exact(core, key);
-        let position = start + counted;
-        // A key that is found is where it must be; a lower bound inside the core is certain.
-        let found = keys.get(position) == Some(&key);
-        if found || (counted != 0 && counted != CORE) {
-            return Probe { position, found, mispredicted: false };
-        }
+}
+
+/// Searches the core of a window; `None` if the answer is not certain.
+#[inline(always)]
+pub(crate) fn probe_core<K: Kernel>(kernel: K, keys: &[u64], start: usize, key: u64) -> Option<Probe> {
+    probe_exact::<CORE, K>(kernel, keys, start, key)
+}
+
+/// Searches `N` keys from `start` on; `None` if the answer is not certain.
+#[inline(always)]
+fn probe_exact<const N: usize, K: Kernel>(kernel: K, keys: &[u64], start: usize, key: u64) -> Option<Probe> {
+    let counted = count::<N, K>(kernel, keys, start, key)?;
+    let position = start + counted;
+    // A key that is found is where it must be; a lower bound with keys on both sides is certain.
+    let found = keys.get(position) == Some(&key);
+    (found || (counted != 0 && counted != N)).then_some(Probe { position, found, mispredicted: false })
+}
+
+/// Searches around the core at `start`, which did not hold the answer: its margins, the window, everything.
+#[inline(always)]
+pub(crate) fn probe_outside<K: Kernel>(
+    kernel: K,
+    window: Window,
+    keys: &[u64],
+    start: usize,
+    place: Place,
+    key: u64,
+) -> Probe {
+    let margins = start.checked_sub(MARGIN);
+    match margins.and_then(|start| probe_exact::<{ CORE + 2 * MARGIN }, K>(kernel, keys, start, key)) {
+        Some(probe) => probe,
+        None => probe_window(kernel, window, keys, place, key),
     }
-    // The core and the line on each side of it.
-    if let Some(start) = start.checked_sub(MARGIN)
-        && let Some(counted) = count::<{ CORE + 2 * MARGIN }, K>(kernel, keys, start, key)
-    {
-        let position = start + counted;
-        let found = keys.get(position) == Some(&key);
-        if found || (counted != 0 && counted != CORE + 2 * MARGIN) {
-            return Probe { position, found, mispredicted: false };
-        }
-    }
-    rest_of_window(kernel, window, keys, place, key)
 }
 
 /// Searches the whole window, and everything if the answer is not there.
 #[inline(always)]
-fn rest_of_window<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: u64) -> Probe {
+fn probe_window<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: u64) -> Probe {
     let start = window.start(place) as usize;
     let counted = match window.keys {
         16 => count::<16, K>(kernel, keys, start, key),

@@ -109,6 +109,7 @@ struct Trainer<'k> {
     /// Which rung of the ladder of densities fitted last, and how many keys ago that was found out.
     rung: usize,
     since_tuned: usize,
+    since_epsilon: usize,
     /// The fractions of the keys of the line at hand.
     fractions: Vec<u64>,
     counts: Counts,
@@ -127,11 +128,12 @@ impl<'k> Trainer<'k> {
             blocks: Vec::new(),
             rung: lines::FIRST_RUNG,
             since_tuned: usize::MAX / 2,
+            since_epsilon: 0,
             fractions: Vec::new(),
             counts: Counts::default(),
             searcher: Searcher::new(),
             prices: cost::Prices::new(keys.len()),
-            nearby: cost::Nearby { segment_keys: 64, lines_per_key: 1000 },
+            nearby: cost::Nearby { segment_keys: 64, lines_per_key: 1000, epsilon: None },
         }
     }
 

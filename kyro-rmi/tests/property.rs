@@ -1,7 +1,5 @@
 //! Properties over generated columns, with a slice as the oracle.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
-
 use kyro_rmi::{BuildOptions, Column, Rmi};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;

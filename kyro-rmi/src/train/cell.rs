@@ -27,6 +27,9 @@ impl Trainer<'_> {
     /// A record for the keys `start..end`, which are all those of a cell. `chain` is the product of the factors
     /// on the way to it.
     pub(super) fn train_cell(&mut self, start: usize, end: usize, chain: u64, depth: usize) -> Entry {
+        if let Some(entry) = self.lines_as_nearby(start, end, chain, depth) {
+            return entry;
+        }
         let plan = if depth >= DEEPEST && (end - start) as u64 > self.window.span() {
             Plan::Fence
         } else {
@@ -34,13 +37,26 @@ impl Trainer<'_> {
         };
         match plan {
             Plan::Leaf => self.leaf(start, end),
-            Plan::Lines(count) => match self.lines(Cut { start, end, chain, count }, depth) {
+            Plan::Lines(count) => match self.lines(Cut { start, end, chain, count }, depth, u64::MAX) {
                 Some(entry) => entry,
                 None => self.fence(start, end),
             },
             Plan::Grid(parts) => self.grid(start, end, chain, parts, depth),
             Plan::Fence => self.fence(start, end),
         }
+    }
+
+    /// Lines for a cell of the density that fitted the cells before it, if it fitted them well and fits this one.
+    fn lines_as_nearby(&mut self, start: usize, end: usize, chain: u64, depth: usize) -> Option<Entry> {
+        let count = (end - start) as u64;
+        let trusted =
+            depth == 0 && self.nearby.lines_per_key <= cost::RECORD && count > self.keys_per_line() / 2;
+        let lines = self.lines_due(count)?;
+        if !trusted || self.leaf_missed(start, end, chain).is_some() {
+            return None;
+        }
+        let most = count * (self.nearby.lines_per_key + cost::LINE) * 3 / 2 + self.prices.block();
+        self.lines(Cut { start, end, chain, count: lines }, depth, most)
     }
 
     /// The cheapest plan for a cell, and what it costs.
@@ -57,9 +73,13 @@ impl Trainer<'_> {
                 best = (plan, cost);
             }
         };
-        consider(Plan::Fence, self.segments_cost(start, end).0);
         let (lines, lines_cost) = self.tune(start, end, chain);
-        consider(Plan::Lines(lines), lines_cost + cost::LINE * count);
+        let lines_cost = lines_cost + cost::LINE * count;
+        consider(Plan::Lines(lines), lines_cost);
+        if lines_cost <= cost::RECORD * count {
+            return best; // the others cost a record more a key, at least
+        }
+        consider(Plan::Fence, self.segments_cost(start, end).0);
         if let Some(parts) = self.grid_size(start, end, chain) {
             consider(Plan::Grid(parts), self.grid_cost(start, end, chain, parts));
         }
@@ -81,7 +101,7 @@ impl Trainer<'_> {
         }
         let place = |position: usize| interval(start as u64, count, self.fraction_at(position, chain));
         // A few keys refuse most cells that will not do; only then are all of them tried.
-        let step = (end - start) / 8;
+        let step = (end - start) / 24;
         if step > 8
             && (start..end).step_by(step).any(|at| self.missed_of(at, [place(at)].into_iter()).is_none())
         {

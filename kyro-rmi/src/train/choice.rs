@@ -11,8 +11,8 @@ use crate::root::{Root, multiply};
 use alloc::vec::Vec;
 
 /// How many cells a root is judged by.
-const CELLS_TRIED: usize = 20;
-/// The same for the first look at what to trim.
+const CELLS_TRIED: usize = 16;
+/// How many keys the first look, at what to trim, is taken at.
 const COARSE_SAMPLE: usize = 1 << 11;
 /// How fine a grid the first look uses.
 const COARSE_CELLS: u64 = 1 << 10;
@@ -44,6 +44,9 @@ pub(super) fn choose(keys: &[u64], window: Window) -> Root {
         let cost = cost_of(keys, (below, keys.len() - above), root, window);
         if cost < least {
             (best, least) = (root, cost);
+        }
+        if cost == 0 {
+            return best;
         }
     }
     if least > GOOD_ENOUGH {

@@ -7,7 +7,7 @@ use crate::fence::{FANOUT, SEGMENTS};
 /// The price of one more record on a key's way: a miss in the first cache and, often, a mispredicted branch.
 pub(super) const RECORD: u64 = 30;
 /// The price of a line on a key's way, which is foreseen.
-pub(super) const LINE: u64 = 10;
+pub(super) const LINE: u64 = 4;
 /// The price of a key outside the core of its window: a mispredicted branch and another search.
 pub(super) const OFF_CORE: u64 = 25;
 /// The price, beside that, of a key further off than the margins of the core: another wait for memory.
@@ -25,7 +25,7 @@ pub(super) struct Prices {
 impl Prices {
     /// The prices for an index over so many keys. A small index fits the second cache whatever it does.
     pub(super) fn new(keys: usize) -> Self {
-        Self { byte: if keys < 2_000_000 { 100 } else { 400 } }
+        Self { byte: if keys < 2_000_000 { 100 } else { 250 } }
     }
 
     /// A block of 64 bytes.
@@ -68,4 +68,6 @@ pub(super) struct Nearby {
     pub(super) segment_keys: u64,
     /// What lines cost, in nanoseconds a key.
     pub(super) lines_per_key: u64,
+    /// How far from its segment a key may best lie, in positions.
+    pub(super) epsilon: Option<f64>,
 }

@@ -8,8 +8,10 @@ use alloc::vec::Vec;
 
 /// How far from its segment a key may lie, in positions: the choices.
 const EPSILONS: [f64; 3] = [4.0, 10.0, 24.0];
+/// For how many keys tried a choice is kept.
+const EPSILON_FOR: usize = 64 * 1024;
 /// How many keys a choice is tried on.
-const TRIED: usize = 4096;
+const TRIED: usize = 2048;
 /// The most keys in one segment.
 const MOST_IN_SEGMENT: usize = 1 << 20;
 
@@ -26,7 +28,13 @@ impl Trainer<'_> {
     pub(super) fn segments_cost(&mut self, start: usize, end: usize) -> (u64, f64) {
         let tried = end.min(start + TRIED);
         let mut best = (u64::MAX, EPSILONS[0]);
-        for epsilon in EPSILONS {
+        // A distance found to be good is kept for a while.
+        let fresh = self.nearby.epsilon.filter(|_| self.since_epsilon < EPSILON_FOR);
+        self.since_epsilon = if fresh.is_some() { self.since_epsilon + tried - start } else { 0 };
+        let choices = EPSILONS
+            .into_iter()
+            .filter(|&epsilon| fresh.is_none_or(|fresh| fresh.to_bits() == epsilon.to_bits()));
+        for epsilon in choices {
             let (mut at, mut segments, mut missed) = (start, 0, 0);
             while at < tried {
                 let (segment, next) = self.segment(at, tried, epsilon);
@@ -38,6 +46,7 @@ impl Trainer<'_> {
             let cost = self.prices.segments(scale(segments).max(1), (end - start) as u64) + scale(missed);
             if cost < best.0 {
                 best = (cost, epsilon);
+                self.nearby.epsilon = Some(epsilon);
                 self.nearby.segment_keys = ((tried - start) as u64 / segments).max(1);
             }
         }

@@ -78,6 +78,15 @@ impl Trainer<'_> {
         (count_at(self.rung), best.0)
     }
 
+    /// How many lines `keys` keys take at the density that fitted last, unless it is time to look for another.
+    pub(super) fn lines_due(&mut self, keys: u64) -> Option<u64> {
+        if self.since_tuned >= TUNED_FOR || keys as usize >= TUNED_FOR {
+            return None;
+        }
+        self.since_tuned += keys as usize;
+        Some(keys.div_ceil(self.keys_per_line()).clamp(1, MOST_PARTS))
+    }
+
     /// The keys to a line at the density that fitted last.
     pub(super) fn keys_per_line(&self) -> u64 {
         LADDER.get(self.rung).copied().unwrap_or(1) * PARTS as u64
@@ -116,17 +125,23 @@ impl Trainer<'_> {
         (cost, tried)
     }
 
-    /// Writes the lines of `cut`, and records for the parts that do not fit. `None` where a line would have
-    /// more keys than it can count; what was written until then is taken back.
-    pub(super) fn lines(&mut self, cut: Cut, depth: usize) -> Option<Entry> {
+    /// Writes the lines of `cut`, and records for the parts that do not fit. `None` where a line would have more
+    /// keys than it can count, or all together would cost more than `most`; what was written is taken back.
+    pub(super) fn lines(&mut self, cut: Cut, depth: usize, most: u64) -> Option<Entry> {
         let first = self.blocks.len();
         let blocks_needed = cut.count as usize;
         self.blocks.resize(first + blocks_needed, [0; 64]);
         let kept = (self.words.len(), self.counts);
+        let mut cost = 0;
         let mut at = cut.start;
         let inner = cut.chain.wrapping_mul(cut.count).wrapping_mul(PARTS as u64);
         for line in 0..cut.count {
-            let Some(fitted) = self.fit(cut, line, at) else {
+            let fitted = self.fit(cut, line, at).filter(|fitted| {
+                cost += self.prices.block() + fitted.missed;
+                cost += u64::from(fitted.misfits.count_ones()) * 4 * self.prices.block();
+                cost <= most
+            });
+            let Some(fitted) = fitted else {
                 self.blocks.truncate(first);
                 self.words.truncate(kept.0);
                 self.counts = kept.1;
