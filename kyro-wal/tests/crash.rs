@@ -126,7 +126,10 @@ fn story(seed: u64, steps: u64) -> Story {
     }
     let mut story = Story::new();
     story.disk.record_history();
-    let mut wal = Some(create(&story.disk));
+    // Some logs have long segments, so that many groups and sectors are unsynced at a time.
+    let mut options = options();
+    options.segment_bytes = [16, 16, 96][seed as usize % 3] << 10;
+    let mut wal = Some(Wal::create(shared(&story.disk), dir(), identity(), options).unwrap());
     story.note(|_| ());
     for _ in 0..steps {
         let Some(log) = &mut wal else { break };

@@ -130,3 +130,27 @@ fn the_last_group_has_a_witness_after_a_pause() {
     disk.flip_bit(&segment(2), (4096 + 20) * 8).unwrap();
     assert!(recover(&disk, expected()).is_err());
 }
+
+#[test]
+fn stale_frames_behind_the_tail_prove_nothing() {
+    // Frames of another segment, and of another database with the same numbers, as a recycled block may hold them.
+    let disk = disk();
+    let mut wal = create(&disk);
+    let mut records: Vec<_> = (0..12).map(|_| commit(&mut wal)).collect();
+    wal.rotate().unwrap();
+    records.push(commit(&mut wal));
+    drop(wal);
+    let other = self::disk();
+    let identity = kyro_wal::Identity { uuid: *b"another database", epoch: 1 };
+    let mut wal = kyro_wal::Wal::create(shared(&other), dir(), identity, options()).unwrap();
+    (0..12).for_each(|_| drop(commit(&mut wal)));
+    for stale in [disk.read(&segment(1)).unwrap(), other.read(&segment(1)).unwrap()] {
+        let disk = disk.fork();
+        let mut whole = disk.read(&segment(2)).unwrap();
+        whole[8192..12288].copy_from_slice(&stale[4096..8192]);
+        disk.overwrite(&segment(2), &whole).unwrap();
+        let (read, _, tail) = recover(&disk, expected()).unwrap();
+        assert_eq!(read, records);
+        assert!(matches!(tail, Tail::Torn { segment: 2, .. }), "{tail:?}");
+    }
+}
