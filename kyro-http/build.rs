@@ -12,7 +12,8 @@ fn main() {
             println!("cargo::rerun-if-changed={file}");
         }
     }
-    let commit = from_environment().or_else(from_package).or_else(from_git).unwrap_or_else(|| "unknown".to_owned());
+    let commit =
+        from_environment().or_else(from_package).or_else(from_git).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=KYRODB_BUILD_COMMIT={commit}");
     println!("cargo::rustc-env=KYRODB_BUILD_RUSTC={}", rustc().unwrap_or_else(|| "unknown".to_owned()));
 }
@@ -34,7 +35,8 @@ fn from_package() -> Option<String> {
 
 fn clean(commit: &str) -> Option<String> {
     let commit = commit.trim();
-    let valid = !commit.is_empty() && commit.len() <= 40 && commit.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let valid =
+        !commit.is_empty() && commit.len() <= 40 && commit.bytes().all(|byte| byte.is_ascii_alphanumeric());
     valid.then(|| commit.chars().take(12).collect())
 }
 

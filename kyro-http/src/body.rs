@@ -113,7 +113,8 @@ impl Body {
         const QUEUED_CHUNKS: usize = 2;
         let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
         let last = Arc::new(Last::default());
-        let stream = Stream { chunks: receiver, last: Arc::clone(&last), _place: place, watch: None, ended: false };
+        let stream =
+            Stream { chunks: receiver, last: Arc::clone(&last), _place: place, watch: None, ended: false };
         (Writer { chunks: sender, last }, Self(Kind::Stream(stream)))
     }
 

@@ -13,10 +13,17 @@ use crate::build_info;
 #[command(name = "kyro-http", version = build_info::LONG_VERSION, about, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Directory of the database; made when it is not there [default: ./data]
-    #[arg(long, global = true, env = "KYRODB_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, display_order = 900, env = "KYRODB_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Form of the log lines on stderr
-    #[arg(long, global = true, env = "KYRODB_LOG", value_name = "FORM", default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 901,
+        env = "KYRODB_LOG",
+        value_name = "FORM",
+        default_value = "text"
+    )]
     pub(crate) log: LogForm,
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -57,28 +64,70 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "KYRODB_WAL_SEGMENT_BYTES", value_name = "BYTES", default_value_t = 16 << 20, help_heading = "Storage")]
     pub(crate) wal_segment_bytes: u64,
     /// Take a snapshot when the log has grown to this size; 0 = never for this reason
-    #[arg(long, env = "KYRODB_WAL_MAX_BYTES", value_name = "BYTES", default_value_t = 0, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "KYRODB_WAL_MAX_BYTES",
+        value_name = "BYTES",
+        default_value_t = 0,
+        help_heading = "Storage"
+    )]
     pub(crate) wal_max_bytes: u64,
     /// Take a snapshot when the log has this many segments; 0 = never for this reason
-    #[arg(long, env = "KYRODB_WAL_MAX_SEGMENTS", value_name = "N", default_value_t = 0, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "KYRODB_WAL_MAX_SEGMENTS",
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Storage"
+    )]
     pub(crate) wal_max_segments: u64,
     /// Take a snapshot after this many writes; 0 = never for this reason
-    #[arg(long, env = "KYRODB_SNAPSHOT_EVERY_N_APPENDS", value_name = "N", default_value_t = 0, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "KYRODB_SNAPSHOT_EVERY_N_APPENDS",
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Storage"
+    )]
     pub(crate) snapshot_every_n_appends: u64,
     /// Take a snapshot this often, when something was written; 0 = never for this reason
-    #[arg(long, env = "KYRODB_AUTO_SNAPSHOT_SECS", value_name = "SECS", default_value_t = 0, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "KYRODB_AUTO_SNAPSHOT_SECS",
+        value_name = "SECS",
+        default_value_t = 0,
+        help_heading = "Storage"
+    )]
     pub(crate) auto_snapshot_secs: u64,
     /// Build the index over all keys after this many writes; 0 = never for this reason
-    #[arg(long, env = "KYRODB_RMI_REBUILD_APPENDS", value_name = "N", default_value_t = 0, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "KYRODB_RMI_REBUILD_APPENDS",
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Storage"
+    )]
     pub(crate) rmi_rebuild_appends: u64,
     /// Build the index over all keys when this share of the keys was written since; 0 = never for this reason
     #[arg(long, env = "KYRODB_RMI_REBUILD_RATIO", value_name = "RATIO", default_value_t = 0.0, value_parser = ratio, help_heading = "Storage")]
     pub(crate) rmi_rebuild_ratio: f64,
     /// Compact this often; 0 = never for this reason
-    #[arg(long, env = "KYRODB_COMPACT_INTERVAL_SECS", value_name = "SECS", default_value_t = 0, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "KYRODB_COMPACT_INTERVAL_SECS",
+        value_name = "SECS",
+        default_value_t = 0,
+        help_heading = "Storage"
+    )]
     pub(crate) compact_interval_secs: u64,
     /// Compact when the log has this size (with --compact-interval-secs: look only that often); 0 = whatever its size
-    #[arg(long, env = "KYRODB_COMPACT_WHEN_WAL_BYTES", value_name = "BYTES", default_value_t = 0, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "KYRODB_COMPACT_WHEN_WAL_BYTES",
+        value_name = "BYTES",
+        default_value_t = 0,
+        help_heading = "Storage"
+    )]
     pub(crate) compact_when_wal_bytes: u64,
     /// Bring index and data into memory before serving
     #[arg(long, env = "KYRODB_WARM_ON_START", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Storage")]
@@ -87,7 +136,13 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) tokens: TokenArgs,
     /// A token that may only read
-    #[arg(long, env = "KYRODB_READ_TOKEN", value_name = "TOKEN", hide_env_values = true, help_heading = "Access")]
+    #[arg(
+        long,
+        env = "KYRODB_READ_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        help_heading = "Access"
+    )]
     pub(crate) read_token: Option<String>,
     /// A file of tokens that may only read, one a line
     #[arg(long, env = "KYRODB_READ_TOKEN_FILE", value_name = "FILE", help_heading = "Access")]
@@ -109,7 +164,13 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
     /// Bearer token; the environment or a file keeps it out of the process list
-    #[arg(long, env = "KYRODB_AUTH_TOKEN", value_name = "TOKEN", hide_env_values = true, help_heading = "Access")]
+    #[arg(
+        long,
+        env = "KYRODB_AUTH_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        help_heading = "Access"
+    )]
     pub(crate) auth_token: Option<String>,
     /// A file of bearer tokens, one a line, readable by its owner alone
     #[arg(long, env = "KYRODB_AUTH_TOKEN_FILE", value_name = "FILE", help_heading = "Access")]
@@ -157,23 +218,28 @@ pub(crate) struct LimitArgs {
 #[command(next_help_heading = "Rate limits, per client address (0 = off)")]
 pub(crate) struct RateArgs {
     /// Snapshots, compactions, index builds and warm-ups a second
-    #[arg(long, env = "KYRODB_RL_ADMIN_RPS", value_name = "N", default_value_t = 2.0, value_parser = rate)]
-    pub(crate) rl_admin_rps: f64,
+    #[arg(long = "rl-admin-rps", env = "KYRODB_RL_ADMIN_RPS", value_name = "N", default_value_t = 2.0, value_parser = rate)]
+    pub(crate) admin_rps: f64,
     /// Of those at once
-    #[arg(long, env = "KYRODB_RL_ADMIN_BURST", value_name = "N", default_value_t = 5)]
-    pub(crate) rl_admin_burst: u32,
+    #[arg(long = "rl-admin-burst", env = "KYRODB_RL_ADMIN_BURST", value_name = "N", default_value_t = 5)]
+    pub(crate) admin_burst: u32,
     /// Reads and writes a second
-    #[arg(long, env = "KYRODB_RL_DATA_RPS", value_name = "N", default_value_t = 5000.0, value_parser = rate)]
-    pub(crate) rl_data_rps: f64,
+    #[arg(long = "rl-data-rps", env = "KYRODB_RL_DATA_RPS", value_name = "N", default_value_t = 5000.0, value_parser = rate)]
+    pub(crate) data_rps: f64,
     /// Of those at once
-    #[arg(long, env = "KYRODB_RL_DATA_BURST", value_name = "N", default_value_t = 10_000)]
-    pub(crate) rl_data_burst: u32,
+    #[arg(long = "rl-data-burst", env = "KYRODB_RL_DATA_BURST", value_name = "N", default_value_t = 10_000)]
+    pub(crate) data_burst: u32,
     /// Requests without a valid token a second
-    #[arg(long, env = "KYRODB_RL_AUTH_FAILURE_RPS", value_name = "N", default_value_t = 10.0, value_parser = rate)]
-    pub(crate) rl_auth_failure_rps: f64,
+    #[arg(long = "rl-auth-failure-rps", env = "KYRODB_RL_AUTH_FAILURE_RPS", value_name = "N", default_value_t = 10.0, value_parser = rate)]
+    pub(crate) auth_failure_rps: f64,
     /// Of those at once
-    #[arg(long, env = "KYRODB_RL_AUTH_FAILURE_BURST", value_name = "N", default_value_t = 100)]
-    pub(crate) rl_auth_failure_burst: u32,
+    #[arg(
+        long = "rl-auth-failure-burst",
+        env = "KYRODB_RL_AUTH_FAILURE_BURST",
+        value_name = "N",
+        default_value_t = 100
+    )]
+    pub(crate) auth_failure_burst: u32,
 }
 
 /// `load`
@@ -268,7 +334,11 @@ mod tests {
 
     #[test]
     fn the_data_directory_is_taken_before_and_after_the_verb() {
-        for line in ["kyro-http --data-dir /d serve", "kyro-http serve --data-dir /d", "kyro-http serve 0.0.0.0 1 --data-dir=/d"] {
+        for line in [
+            "kyro-http --data-dir /d serve",
+            "kyro-http serve --data-dir /d",
+            "kyro-http serve 0.0.0.0 1 --data-dir=/d",
+        ] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(cli.data_dir, Some(PathBuf::from("/d")), "{line}");
         }
@@ -279,7 +349,17 @@ mod tests {
         assert_eq!(durability("always"), Ok(Durability::Always));
         assert_eq!(durability("interval:100"), Ok(Durability::Interval(Duration::from_millis(100))));
         assert_eq!(durability("never"), Ok(Durability::Never));
-        for wrong in ["", "Always", "interval", "interval:", "interval:0", "interval:-1", "interval:1s", "always:1", "never:1"] {
+        for wrong in [
+            "",
+            "Always",
+            "interval",
+            "interval:",
+            "interval:0",
+            "interval:-1",
+            "interval:1s",
+            "always:1",
+            "never:1",
+        ] {
             assert!(durability(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));

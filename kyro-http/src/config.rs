@@ -144,10 +144,10 @@ fn options(arguments: &ServeArgs) -> Options {
 
 fn rates(arguments: &RateArgs) -> [Rate; Class::ALL.len()] {
     Class::ALL.map(|class| match class {
-        Class::Admin => Rate { per_second: arguments.rl_admin_rps, burst: arguments.rl_admin_burst },
-        Class::Data => Rate { per_second: arguments.rl_data_rps, burst: arguments.rl_data_burst },
+        Class::Admin => Rate { per_second: arguments.admin_rps, burst: arguments.admin_burst },
+        Class::Data => Rate { per_second: arguments.data_rps, burst: arguments.data_burst },
         Class::AuthFailure => {
-            Rate { per_second: arguments.rl_auth_failure_rps, burst: arguments.rl_auth_failure_burst }
+            Rate { per_second: arguments.auth_failure_rps, burst: arguments.auth_failure_burst }
         }
     })
 }
@@ -155,7 +155,10 @@ fn rates(arguments: &RateArgs) -> [Rate; Class::ALL.len()] {
 fn limits(arguments: &ServeArgs) -> Result<Limits, ConfigError> {
     let limits = &arguments.limits;
     if limits.max_body_bytes < u64::from(limits.max_value_bytes) {
-        return Err(ConfigError::BodyBelowValue { body: limits.max_body_bytes, value: limits.max_value_bytes });
+        return Err(ConfigError::BodyBelowValue {
+            body: limits.max_body_bytes,
+            value: limits.max_value_bytes,
+        });
     }
     Ok(Limits {
         max_body_bytes: limits.max_body_bytes,

@@ -99,9 +99,9 @@ impl ConnectionWatch {
 
     fn bytes_written(&self) {
         match self.phase() {
-            Phase::Writing | Phase::Stalled => self.enter(Phase::Idle),
+            // Of a large response this may only be a part; with each part the idle time starts again.
+            Phase::Writing | Phase::Stalled | Phase::Idle => self.enter(Phase::Idle),
             Phase::StreamStalled => self.enter(Phase::Streaming),
-            Phase::Idle => self.enter(Phase::Idle), // the rest of a large response: the time starts again
             Phase::Head | Phase::Answering | Phase::Streaming => {}
         }
     }
@@ -165,7 +165,11 @@ impl WatchedSocket {
 }
 
 impl Read for WatchedSocket {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.socket).poll_read(context, buffer);
         if read.is_ready() {
             self.watch.bytes_read();
@@ -175,7 +179,11 @@ impl Read for WatchedSocket {
 }
 
 impl Write for WatchedSocket {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.noted(written)
     }
@@ -206,8 +214,11 @@ impl Write for WatchedSocket {
 mod tests {
     use super::*;
 
-    const DEADLINES: Deadlines =
-        Deadlines { head: Duration::from_secs(10), idle: Duration::from_secs(60), write: Duration::from_secs(30) };
+    const DEADLINES: Deadlines = Deadlines {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+        write: Duration::from_secs(30),
+    };
 
     fn after(seconds: u64, overdue: &mut Overdue) -> Option<Cut> {
         let start = Instant::now();

@@ -26,7 +26,8 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::Corrupt { file, offset, reason } => {
                 tracing::error!(file = %file.display(), offset, reason, "stored bytes are damaged");
-                let detail = format!("{} is damaged at byte {offset}; other keys go on being served", name(&file));
+                let detail =
+                    format!("{} is damaged at byte {offset}; other keys go on being served", name(&file));
                 Self::new(Code::DataCorruption, detail)
             }
             ReadError::HistoryGone { oldest } => {
@@ -87,13 +88,20 @@ mod tests {
             assert_eq!((problem.code.parts().0, problem.code.parts().1), (status, code));
         }
         let reads = [
-            (ReadError::Corrupt { file: "/d/runs/1.run".into(), offset: 7, reason: "r".into() }, "data_corruption"),
+            (
+                ReadError::Corrupt { file: "/d/runs/1.run".into(), offset: 7, reason: "r".into() },
+                "data_corruption",
+            ),
             (ReadError::HistoryGone { oldest: 4 }, "history_gone"),
         ];
         for (error, code) in reads {
             assert_eq!(Problem::from(error).code.parts().1, code);
         }
-        let io = MaintenanceError::Io { doing: "write", path: "/secret/place".into(), source: io::Error::other("x") };
+        let io = MaintenanceError::Io {
+            doing: "write",
+            path: "/secret/place".into(),
+            source: io::Error::other("x"),
+        };
         let problem = Problem::from(io);
         assert_eq!(problem.code, Code::Internal);
         assert!(!problem.detail.contains("secret"), "{}", problem.detail);

@@ -55,7 +55,13 @@ impl Out<'_> {
         metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
     }
 
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: &impl EncodeGaugeValue) -> fmt::Result {
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        value: &impl EncodeGaugeValue,
+    ) -> fmt::Result {
         self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(value)
     }
 
@@ -74,7 +80,12 @@ impl Collector for ServerCollector {
         let metrics = &self.0;
         let mut out = Out(encoder);
         self.requests(&mut out)?;
-        out.gauge("kyrodb_http_requests_in_flight", "Requests being answered", None, &metrics.in_flight.get())?;
+        out.gauge(
+            "kyrodb_http_requests_in_flight",
+            "Requests being answered",
+            None,
+            &metrics.in_flight.get(),
+        )?;
         out.gauge("kyrodb_http_connections", "Connections open now", None, &metrics.connections.get())?;
         out.counter(
             "kyrodb_http_connections_accepted",
@@ -88,7 +99,8 @@ impl Collector for ServerCollector {
             MetricType::Counter,
         )?;
         for (reason, count) in metrics.cuts() {
-            cut.encode_family(&[("reason", reason.name())])?.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+            cut.encode_family(&[("reason", reason.name())])?
+                .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
         }
         let mut limited = out.0.encode_descriptor(
             "kyrodb_rate_limited",
@@ -97,7 +109,9 @@ impl Collector for ServerCollector {
             MetricType::Counter,
         )?;
         for (class, count) in self.1.refused() {
-            limited.encode_family(&[("class", class.name())])?.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+            limited
+                .encode_family(&[("class", class.name())])?
+                .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
         }
         out.counter(
             "kyrodb_sse_lagged",
@@ -125,11 +139,18 @@ impl Collector for ServerCollector {
             &metrics.rmi_rebuild_duration,
         )?;
         if let Some(bytes) = resident_bytes() {
-            out.gauge("kyrodb_resident_memory", "Resident memory of the process", Some(&Unit::Bytes), &bytes)?;
+            out.gauge(
+                "kyrodb_resident_memory",
+                "Resident memory of the process",
+                Some(&Unit::Bytes),
+                &bytes,
+            )?;
         }
         let labels =
             [("version", build_info::VERSION), ("commit", build_info::COMMIT), ("rustc", build_info::RUSTC)];
-        out.0.encode_descriptor("kyrodb_build", "What is running", None, MetricType::Info)?.encode_info(&labels)
+        out.0
+            .encode_descriptor("kyrodb_build", "What is running", None, MetricType::Info)?
+            .encode_info(&labels)
     }
 }
 
@@ -214,9 +235,19 @@ fn index(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
 }
 
 fn storage(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
-    out.gauge("kyrodb_keys", "Live keys; an upper bound until everything is in one run", None, &stats.keys_at_most)?;
+    out.gauge(
+        "kyrodb_keys",
+        "Live keys; an upper bound until everything is in one run",
+        None,
+        &stats.keys_at_most,
+    )?;
     out.gauge("kyrodb_delta_entries", "Entries of the delta", None, &stats.delta_entries)?;
-    out.gauge("kyrodb_delta_size", "Log payload kept in memory by the delta", Some(&Unit::Bytes), &stats.delta_bytes)?;
+    out.gauge(
+        "kyrodb_delta_size",
+        "Log payload kept in memory by the delta",
+        Some(&Unit::Bytes),
+        &stats.delta_bytes,
+    )?;
     out.gauge("kyrodb_wal_segments", "Segments of the log", None, &stats.wal.segments)?;
     out.gauge("kyrodb_wal_size", "Size of the log on disk", Some(&Unit::Bytes), &stats.wal.bytes)?;
     out.counter("kyrodb_wal_groups", "Groups written to the log", stats.groups)?;
@@ -227,7 +258,12 @@ fn storage(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     out.gauge("kyrodb_oldest_offset", "The oldest offset that can be replayed", None, &stats.oldest_offset)?;
     let poisoned = u64::from(stats.poisoned.is_some());
     out.gauge("kyrodb_read_only", "1 after a storage failure, until a restart", None, &poisoned)?;
-    out.gauge("kyrodb_uptime", "Since the database was opened", Some(&Unit::Seconds), &stats.uptime.as_secs_f64())
+    out.gauge(
+        "kyrodb_uptime",
+        "Since the database was opened",
+        Some(&Unit::Seconds),
+        &stats.uptime.as_secs_f64(),
+    )
 }
 
 /// Resident memory, where the system tells (Linux).

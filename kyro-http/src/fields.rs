@@ -127,9 +127,10 @@ impl<'a> Object<'a> {
         encoded: &'static str,
     ) -> Result<Cow<'a, [u8]>, FieldError> {
         match (self.get(plain), self.get(encoded)) {
-            (Some(_), Some(_)) => {
-                Err(FieldError::invalid(encoded, format!("cannot stand beside `{plain}`; give one of the two")))
-            }
+            (Some(_), Some(_)) => Err(FieldError::invalid(
+                encoded,
+                format!("cannot stand beside `{plain}`; give one of the two"),
+            )),
             (None, None) => Err(FieldError::Missing { field: plain }),
             (Some(raw), None) => Ok(match parse_string(plain, raw)? {
                 Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),

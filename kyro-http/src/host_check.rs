@@ -25,7 +25,10 @@ fn is_loopback(authority: &str) -> bool {
 
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) => {
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit())
+                && (!name.contains(':') || name.ends_with(']')) =>
+        {
             name
         }
         _ => authority,
@@ -44,12 +47,30 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_fit() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "127.8.9.10:1", "[::1]:8080", "[::1]", "::1"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "127.8.9.10:1",
+            "[::1]:8080",
+            "[::1]",
+            "::1",
+        ] {
             assert!(fits(host), "{host}");
         }
         for host in [
-            "", ":8080", "evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example",
-            "192.168.0.7:8080", "[::2]:8080", "127.0.0.1:80:80", "localhost:http", "127.1",
+            "",
+            ":8080",
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "192.168.0.7:8080",
+            "[::2]:8080",
+            "127.0.0.1:80:80",
+            "localhost:http",
+            "127.1",
         ] {
             assert!(!fits(host), "{host}");
         }

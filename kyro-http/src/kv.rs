@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hyper::body::Incoming;
 use hyper::StatusCode;
+use hyper::body::Incoming;
 use kyro_engine::{Batch, Commit, Engine, WriteError};
 
 use crate::answer::{self, Answer};

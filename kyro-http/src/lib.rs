@@ -38,3 +38,7 @@ mod subscribe;
 mod tokens;
 
 pub use run::run;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -98,12 +98,11 @@ fn load(data_dir: Option<PathBuf>, arguments: &LoadArgs, counts: &Arc<Counts>) -
     // The file first: a name mistyped must not leave a new database behind.
     let (mut records, total_bytes) = source::open(arguments, counts)?;
     let progress = Progress::start(Arc::clone(counts), total_bytes);
-    let mut sink: Box<dyn Sink> = match &arguments.url {
-        Some(url) => Box::new(Server::connect(Target::parse(url)?, arguments, counts, &progress)?),
-        None => {
-            let dir = data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
-            Box::new(Directory::open(&dir, arguments, counts)?)
-        }
+    let mut sink: Box<dyn Sink> = if let Some(url) = &arguments.url {
+        Box::new(Server::connect(&Target::parse(url)?, arguments, counts, &progress)?)
+    } else {
+        let dir = data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
+        Box::new(Directory::open(&dir, arguments, counts)?)
     };
     let read = pump(&arguments.file, records.as_mut(), sink.as_mut(), arguments, counts, &progress);
     // Whatever stopped the reading: what was taken is brought to its end and counted.

@@ -10,7 +10,8 @@ use crate::route::Route;
 
 /// The statuses that this server answers with; any other is counted in the last place, as 599.
 pub(crate) const STATUSES: [u16; 22] = [
-    200, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 429, 431, 500, 501, 503, 504, 505, 507, 599,
+    200, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 429, 431, 500, 501, 503, 504, 505, 507,
+    599,
 ];
 
 /// The route name under which requests to unknown paths are counted.
@@ -92,7 +93,8 @@ impl Metrics {
     pub(crate) fn by_route(&self) -> impl Iterator<Item = (&'static str, Vec<(u16, u64)>, &Histogram)> {
         let names = Route::ALL.iter().map(|route| route.path()).chain([UNKNOWN]);
         names.zip(&self.requests).zip(&self.durations).filter_map(|((name, counts), durations)| {
-            let counts = STATUSES.iter().zip(counts).map(|(status, count)| (*status, count.load(Ordering::Relaxed)));
+            let counts =
+                STATUSES.iter().zip(counts).map(|(status, count)| (*status, count.load(Ordering::Relaxed)));
             let counts: Vec<(u16, u64)> = counts.filter(|(_, count)| *count > 0).collect();
             (!counts.is_empty()).then_some((name, counts, durations))
         })

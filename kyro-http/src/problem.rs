@@ -79,7 +79,14 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), field: None, oldest: None, retry_after_seconds: None, allow: None }
+        Self {
+            code,
+            detail: detail.into(),
+            field: None,
+            oldest: None,
+            retry_after_seconds: None,
+            allow: None,
+        }
     }
 
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {

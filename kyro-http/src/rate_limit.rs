@@ -47,7 +47,7 @@ impl Rate {
     }
 
     fn nanos_per_request(&self) -> u64 {
-        (1e9 / self.per_second).clamp(1.0, 1e15) as u64
+        Duration::from_secs_f64((1.0 / self.per_second).clamp(1e-9, 1e6)).as_nanos() as u64
     }
 }
 
@@ -111,7 +111,9 @@ impl RateLimits {
 
     /// Takes one token, or says after how long there is one.
     pub(crate) fn take(&self, client: &Client, class: Class, now: Instant) -> Result<(), Duration> {
-        let (Some(rate), Some(full_at)) = (self.rates.get(class as usize), client.full_at.get(class as usize)) else {
+        let (Some(rate), Some(full_at)) =
+            (self.rates.get(class as usize), client.full_at.get(class as usize))
+        else {
             return Ok(());
         };
         if !rate.limited() {
@@ -196,11 +198,16 @@ mod tests {
 
     #[test]
     fn clients_and_classes_do_not_share_a_bucket() {
-        let limits = RateLimits::new([Rate { per_second: 1.0, burst: 1 }, Rate { per_second: 1.0, burst: 1 }, OFF]);
+        let limits =
+            RateLimits::new([Rate { per_second: 1.0, burst: 1 }, Rate { per_second: 1.0, burst: 1 }, OFF]);
         let now = Instant::now();
         let (one, other) = (limits.client(v4(1)), limits.client(v4(2)));
-        assert!(limits.take(&one, Class::Admin, now).is_ok() && limits.take(&one, Class::Admin, now).is_err());
-        assert!(limits.take(&one, Class::Data, now).is_ok() && limits.take(&other, Class::Admin, now).is_ok());
+        assert!(
+            limits.take(&one, Class::Admin, now).is_ok() && limits.take(&one, Class::Admin, now).is_err()
+        );
+        assert!(
+            limits.take(&one, Class::Data, now).is_ok() && limits.take(&other, Class::Admin, now).is_ok()
+        );
         assert!((0..100).all(|_| limits.take(&one, Class::AuthFailure, now).is_ok()), "0 is no limit");
         let again = limits.client(v4(1));
         assert!(limits.take(&again, Class::Admin, now).is_err(), "a new connection gets no new bucket");
@@ -210,7 +217,8 @@ mod tests {
     fn an_ipv6_network_is_one_client() {
         let limits = limits(1.0, 1);
         let now = Instant::now();
-        let take = |address: &str| limits.take(&limits.client(address.parse().unwrap()), Class::Admin, now).is_ok();
+        let take =
+            |address: &str| limits.take(&limits.client(address.parse().unwrap()), Class::Admin, now).is_ok();
         assert!(take("2001:db8:0:1::1"));
         assert!(!take("2001:db8:0:1:ffff::2"));
         assert!(take("2001:db8:0:2::1"));
@@ -230,7 +238,10 @@ mod tests {
             let _either = limits.take(&client, Class::Admin, now).is_ok();
         }
         assert!(limits.clients.lock().unwrap().len() <= 64);
-        assert!(limits.take(&limits.client(v4(0)), Class::Admin, now).is_err(), "a connected client is not forgotten");
+        assert!(
+            limits.take(&limits.client(v4(0)), Class::Admin, now).is_err(),
+            "a connected client is not forgotten"
+        );
         let open: Vec<_> = (200_000..200_100).map(|n| limits.client(v4(n))).collect();
         assert!(limits.clients.lock().unwrap().len() <= 64);
         assert!(Arc::ptr_eq(open.last().unwrap(), &limits.overflow));

@@ -64,7 +64,8 @@ impl BodyLimits {
         let mut rest = BytesMut::new();
         let mut length = 0_u64;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Problem::new(Code::BadRequest, "the body broke off or is malformed"))?;
+            let frame =
+                frame.map_err(|_| Problem::new(Code::BadRequest, "the body broke off or is malformed"))?;
             let Ok(data) = frame.into_data() else { continue };
             length += data.len() as u64;
             if length > self.max_bytes {
@@ -95,7 +96,8 @@ impl BodyLimits {
             return Ok(());
         }
         let overloaded = || {
-            Problem::new(Code::Overloaded, "too many large bodies are being received; try again shortly").retry_after(1)
+            Problem::new(Code::Overloaded, "too many large bodies are being received; try again shortly")
+                .retry_after(1)
         };
         let missing = u32::try_from(missing).map_err(|_| self.too_large())?;
         let more = Arc::clone(&self.budget).try_acquire_many_owned(missing).map_err(|_| overloaded())?;

@@ -72,7 +72,8 @@ async fn stream(app: Arc<App>, headers: &HeaderMap, range: Range, keys_as_string
     // Opening reads the log: not for the connection's thread.
     let opened = spawn_blocking(move || engine.replay(range.start, Some(end))).await;
     let replay = opened.map_err(|error| internal(&error))??;
-    let events = Events { replay, remaining: range.limit, form: Form { ndjson, keys_as_strings }, first: true };
+    let events =
+        Events { replay, remaining: range.limit, form: Form { ndjson, keys_as_strings }, first: true };
     let (writer, body) = Body::stream(Some(place));
     tokio::spawn(write_all(app, writer, events));
     let mut response = answer::with_type(if ndjson { NDJSON } else { "application/json" }, Bytes::new());
@@ -84,7 +85,8 @@ async fn stream(app: Arc<App>, headers: &HeaderMap, range: Range, keys_as_string
 pub(crate) fn place(app: &App) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
     Arc::clone(&app.streams).try_acquire_owned().map_err(|_| {
         let limit = app.limits.max_streams;
-        Problem::new(Code::TooManyStreams, format!("{limit} streams are open, the most at a time")).retry_after(5)
+        Problem::new(Code::TooManyStreams, format!("{limit} streams are open, the most at a time"))
+            .retry_after(5)
     })
 }
 

@@ -102,7 +102,17 @@ mod tests {
             assert_eq!(Route::find(&format!("{path}/")), None, "{path}/");
             assert_eq!(Route::find(&format!("/x{path}")), None);
         }
-        for path in ["", "/", "/v1", "/v1/", "/v1/get_fast", "/v1/get_fast/", "/v1/get_fast/1/2", "/V1/put", "//v1/put"] {
+        for path in [
+            "",
+            "/",
+            "/v1",
+            "/v1/",
+            "/v1/get_fast",
+            "/v1/get_fast/",
+            "/v1/get_fast/1/2",
+            "/V1/put",
+            "//v1/put",
+        ] {
             assert_eq!(Route::find(path), None, "{path:?}");
         }
     }
@@ -112,7 +122,6 @@ mod tests {
         assert!(Route::Put.allows(&Method::POST) && !Route::Put.allows(&Method::GET));
         assert!(Route::Replay.allows(&Method::GET) && Route::Replay.allows(&Method::POST));
         assert!(!Route::Replay.allows(&Method::from_bytes(b"GE").unwrap()));
-        assert!(!Route::Replay.allows(&Method::from_bytes(b"GET,").unwrap()));
     }
 
     #[test]

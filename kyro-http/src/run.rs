@@ -1,6 +1,6 @@
 //! From the command line to a verb, and from its result to an exit code.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command tells its user what happened")]
+#![expect(clippy::print_stderr, reason = "a command tells its user what happened")]
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -42,7 +42,9 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         Verb::Load(arguments) => {
             let named = named_on_command_line(&matches, "data_dir");
             if arguments.url.is_some() && named {
-                eprintln!("kyro-http: --url and --data-dir cannot both be given: into a server, or into a directory");
+                eprintln!(
+                    "kyro-http: --url and --data-dir cannot both be given: into a server, or into a directory"
+                );
                 return Exit::Usage.into();
             }
             load::run(cli.data_dir, &arguments).into()
@@ -52,7 +54,8 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
 
 fn start_log(form: LogForm) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match form {
         LogForm::Text => log.with_ansi(false).init(),
         LogForm::Json => log.json().init(),
@@ -61,7 +64,8 @@ fn start_log(form: LogForm) {
 
 fn named_on_command_line(matches: &ArgMatches, id: &str) -> bool {
     let named = |matches: &ArgMatches| {
-        matches!(matches.try_contains_id(id), Ok(true)) && matches.value_source(id) == Some(ValueSource::CommandLine)
+        matches!(matches.try_contains_id(id), Ok(true))
+            && matches.value_source(id) == Some(ValueSource::CommandLine)
     };
     named(matches) || matches.subcommand().is_some_and(|(_, verb)| named(verb))
 }
@@ -71,7 +75,9 @@ fn warn_of_visible_tokens(matches: &ArgMatches) {
     for flag in ["auth_token", "read_token"] {
         if named_on_command_line(matches, flag) {
             let flag = flag.replace('_', "-");
-            tracing::warn!("--{flag} shows the token in the process list; the environment or --{flag}-file does not");
+            tracing::warn!(
+                "--{flag} shows the token in the process list; the environment or --{flag}-file does not"
+            );
         }
     }
 }

@@ -71,12 +71,15 @@ impl Schedule {
     fn due(&self, stats: &Stats, done: &Done, now: Instant) -> Option<Work> {
         let next = stats.next_offset;
         let reached = |limit: u64, value: u64| limit > 0 && value >= limit;
-        let since = |at: Instant, every: Option<Duration>| every.is_some_and(|every| now.duration_since(at) >= every);
+        let since =
+            |at: Instant, every: Option<Duration>| every.is_some_and(|every| now.duration_since(at) >= every);
 
         if next > done.compact.1 {
             let by_size = reached(self.compact_at_wal_bytes, stats.wal.bytes);
             let due = match self.compact_every {
-                Some(_) => since(done.compact.0, self.compact_every) && (self.compact_at_wal_bytes == 0 || by_size),
+                Some(_) => {
+                    since(done.compact.0, self.compact_every) && (self.compact_at_wal_bytes == 0 || by_size)
+                }
                 None => by_size,
             };
             if due {
@@ -84,7 +87,8 @@ impl Schedule {
             }
         }
         if next > done.snapshot.1
-            && (since(done.snapshot.0, self.snapshot_every) || reached(self.snapshot_at_segments, stats.wal.segments))
+            && (since(done.snapshot.0, self.snapshot_every)
+                || reached(self.snapshot_at_segments, stats.wal.segments))
         {
             return Some(Work::Snapshot);
         }
@@ -137,7 +141,11 @@ pub(crate) async fn run(app: Arc<App>, engine: Engine, schedule: Schedule) {
             Ok(Ok(())) => done.note(work, Instant::now(), stats.next_offset),
             Ok(Err(MaintenanceError::Closed)) | Err(_) => return,
             Ok(Err(error)) => {
-                tracing::error!(error = chain(&error), ?work, "scheduled work failed; it will be tried again");
+                tracing::error!(
+                    error = chain(&error),
+                    ?work,
+                    "scheduled work failed; it will be tried again"
+                );
                 pause = (pause * 10).min(LONGEST_PAUSE);
             }
         }
@@ -183,7 +191,8 @@ mod tests {
     fn each_trigger_starts_its_work_and_not_before() {
         let start = Instant::now();
         let done = Done::at_start(&stats(100, 1, 0, 100), start);
-        let due = |schedule: Schedule, stats: Stats, after: Duration| schedule.due(&stats, &done, start + after);
+        let due =
+            |schedule: Schedule, stats: Stats, after: Duration| schedule.due(&stats, &done, start + after);
 
         let by_time = Schedule { snapshot_every: Some(MINUTE), ..NEVER };
         assert_eq!(due(by_time, stats(101, 1, 0, 100), Duration::from_secs(59)), None);

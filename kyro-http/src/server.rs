@@ -79,7 +79,10 @@ pub(crate) async fn serve(
     listening(address);
 
     stop.await;
-    tracing::info!(seconds = config.limits.drain_timeout.as_secs_f64(), "stopping: finishing what is under way");
+    tracing::info!(
+        seconds = config.limits.drain_timeout.as_secs_f64(),
+        "stopping: finishing what is under way"
+    );
     app.enter(Life::Draining);
     accepting.await?;
     drain(&app, &places, config.limits.max_connections, config.limits.drain_timeout).await;
@@ -176,7 +179,10 @@ async fn accept(app: Arc<App>, listener: TcpListener, places: Arc<Semaphore>) {
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
     )
 }
 

@@ -54,7 +54,9 @@ impl Future for Reply {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Now(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            Self::Now(response) => {
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+            }
             Self::Later(future) => future.as_mut().poll(context).map(Ok),
         }
     }
@@ -119,7 +121,9 @@ impl Received {
             match route {
                 Route::Put => kv::put(app, query, body).await,
                 Route::Append => kv::append(app, query, body).await,
-                Route::Replay if head.method == hyper::Method::POST => replay::post(app, head.headers, query, body).await,
+                Route::Replay if head.method == hyper::Method::POST => {
+                    replay::post(app, head.headers, query, body).await
+                }
                 Route::Replay => replay::get(app, head.headers, query).await,
                 Route::Subscribe => subscribe::get(app, head.headers, query).await,
                 Route::RmiBuild => admin::build_index(app, query).await,
@@ -167,7 +171,10 @@ impl Received {
         let (route, key) = found.ok_or_else(unknown_path)?;
         if !route.allows(&head.method) {
             let detail = format!("{} answers {}", route.path(), route.allow());
-            return Err(Problem { allow: Some(route.allow()), ..Problem::new(Code::MethodNotAllowed, detail) });
+            return Err(Problem {
+                allow: Some(route.allow()),
+                ..Problem::new(Code::MethodNotAllowed, detail)
+            });
         }
         match access {
             Access::Open | Access::Telemetry => {}

@@ -33,7 +33,9 @@ pub(crate) enum Refusal {
 pub(crate) enum TokenError {
     #[error("{origin} holds an empty token; leave it out to serve without one, or name a real token")]
     Empty { origin: String },
-    #[error("{origin} holds a token with a space or an unprintable character, which no Authorization header can carry")]
+    #[error(
+        "{origin} holds a token with a space or an unprintable character, which no Authorization header can carry"
+    )]
     Unprintable { origin: String },
     #[error("{} holds no token; put one on a line of its own", .path.display())]
     NoneInFile { path: PathBuf },
@@ -87,7 +89,12 @@ impl Tokens {
     }
 
     /// Whether a request with these headers may use a route of this kind.
-    pub(crate) fn check(&self, headers: &HeaderMap, access: Access, protect_metrics: bool) -> Result<(), Refusal> {
+    pub(crate) fn check(
+        &self,
+        headers: &HeaderMap,
+        access: Access,
+        protect_metrics: bool,
+    ) -> Result<(), Refusal> {
         let open = match access {
             Access::Open => true,
             Access::Telemetry => !protect_metrics,

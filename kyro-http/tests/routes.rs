@@ -1,6 +1,15 @@
 //! Every route, as a client of the original server or of the documentation uses it: success and miss.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "a test that cannot go on fails, and is in no hurry"
+)]
+
 mod running;
+
+use std::io::Write;
 
 use running::{Server, fresh};
 use serde_json::json;
@@ -12,7 +21,10 @@ fn put_and_the_four_lookups() {
     let first = server.post("/v1/put", r#"{"key":42,"value":"forty-two é"}"#);
     assert_eq!((first.status, first.text().as_str()), (200, r#"{"offset":0}"#));
     assert_eq!(first.header("content-type"), Some("application/json"));
-    assert_eq!(server.post("/v1/put", r#"{"key":"18446744073709551615","value_base64":"AP8="}"#).json(), json!({"offset":1}));
+    assert_eq!(
+        server.post("/v1/put", r#"{"key":"18446744073709551615","value_base64":"AP8="}"#).json(),
+        json!({"offset":1})
+    );
     assert_eq!(server.post("/v1/put", r#"{"key":0,"value":""}"#).json(), json!({"offset":2}));
 
     let get = server.get("/v1/get_fast/42");
@@ -63,7 +75,10 @@ fn the_last_put_of_a_key_wins_through_snapshot_compaction_and_restart() {
         connection.put(key, &format!("old {key}"));
     }
     let snapshot = server.post("/v1/snapshot", "").json();
-    assert_eq!((&snapshot["snapshot"], &snapshot["entries"], &snapshot["through"]), (&json!("ok"), &json!(50), &json!(50)));
+    assert_eq!(
+        (&snapshot["snapshot"], &snapshot["entries"], &snapshot["through"]),
+        (&json!("ok"), &json!(50), &json!(50))
+    );
     for key in (0..50).step_by(2) {
         connection.put(key, &format!("new {key}"));
     }
@@ -78,8 +93,8 @@ fn the_last_put_of_a_key_wins_through_snapshot_compaction_and_restart() {
     assert_eq!(server.post("/v1/warmup", "").json()["status"], "ok");
     let before = server.metric("kyrodb_rmi_reads_total");
     check(&server);
-    assert_eq!(server.metric("kyrodb_rmi_reads_total") - before, 51.0, "the index answers, not the delta");
-    assert_eq!(server.metric("kyrodb_rmi_mispredicts_total"), 0.0);
+    assert_eq!(server.metric("kyrodb_rmi_reads_total") - before, 51, "the index answers, not the delta");
+    assert_eq!(server.metric("kyrodb_rmi_mispredicts_total"), 0);
     let (code, _) = server.stop();
     assert_eq!(code, 0);
     let server = Server::start_with(&dir, &["--warm-on-start"]);
@@ -102,7 +117,9 @@ fn events_are_replayed_in_both_forms() {
     ]);
     let whole = server.get("/v1/replay");
     assert_eq!((whole.json(), whole.header("content-type")), (all.clone(), Some("application/json")));
-    for body in ["", "{}", r#"{"start":0}"#, r#"{"start":null,"end":null}"#, r#"{"start":"0","end":3,"limit":10}"#] {
+    for body in
+        ["", "{}", r#"{"start":0}"#, r#"{"start":null,"end":null}"#, r#"{"start":"0","end":3,"limit":10}"#]
+    {
         assert_eq!(server.post("/v1/replay", body).json(), all, "{body}");
     }
     let ids = |target: &str| -> Vec<u64> {
@@ -118,9 +135,11 @@ fn events_are_replayed_in_both_forms() {
     assert_eq!(ids("/v1/replay?end=18446744073709551615"), [0, 1, 2]);
     assert_eq!(server.get("/v1/replay?limit=1&keys=string").json()[0]["key"], "7");
 
-    let lines = server.connect().request("GET", "/v1/replay?start=1", &[("accept", "application/x-ndjson")], b"");
+    let lines =
+        server.connect().request("GET", "/v1/replay?start=1", &[("accept", "application/x-ndjson")], b"");
     assert_eq!(lines.header("content-type"), Some("application/x-ndjson"));
-    let parsed: Vec<serde_json::Value> = lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let parsed: Vec<serde_json::Value> =
+        lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(parsed, all.as_array().unwrap()[1..]);
 }
 
@@ -153,7 +172,10 @@ fn probes_and_build_information() {
     assert_eq!(server.get("/readyz").text(), r#"{"status":"ready"}"#);
     let info = server.get("/build_info").json();
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
-    assert!(info["commit"].as_str().unwrap().len() >= 7 && info["rustc"].as_str().unwrap().starts_with("rustc 1."));
+    assert!(
+        info["commit"].as_str().unwrap().len() >= 7
+            && info["rustc"].as_str().unwrap().starts_with("rustc 1.")
+    );
     assert!(["scalar", "avx2", "avx512", "neon"].contains(&info["simd"].as_str().unwrap()));
     assert!(info["features"].is_array());
 }
@@ -166,7 +188,7 @@ fn head_answers_as_get_does_without_the_body() {
     let mut connection = server.connect();
     for (target, status, length) in [
         ("/v1/get_fast/1", 200, Some("5")),
-        ("/v1/get_fast/2", 404, Some("0")),
+        ("/v1/get_fast/2", 404, None),
         ("/v1/lookup_fast/1", 200, Some("8")),
         ("/v1/lookup?key=1", 200, Some("25")),
         ("/v1/offset", 200, Some("12")),
@@ -175,19 +197,23 @@ fn head_answers_as_get_does_without_the_body() {
         let head = connection.request("HEAD", target, &[], b"");
         assert_eq!((head.status, head.header("content-length")), (status, length), "{target}");
     }
-    assert_eq!(connection.request("GET", "/v1/get_fast/1", &[], b"").text(), "hello", "the connection is in step");
+    assert_eq!(
+        connection.request("GET", "/v1/get_fast/1", &[], b"").text(),
+        "hello",
+        "the connection is in step"
+    );
 }
 
 #[test]
 fn requests_sent_ahead_are_answered_in_order() {
-    use std::io::Write;
     let (_parent, dir) = fresh();
     let server = Server::start(&dir);
     let mut connection = server.connect();
     for key in 0..200 {
         connection.put(key, &key.to_string());
     }
-    let requests: String = (0..200).map(|key| format!("GET /v1/get_fast/{key} HTTP/1.1\r\nhost: localhost\r\n\r\n")).collect();
+    let requests: String =
+        (0..200).map(|key| format!("GET /v1/get_fast/{key} HTTP/1.1\r\nhost: localhost\r\n\r\n")).collect();
     connection.stream.write_all(requests.as_bytes()).unwrap();
     for key in 0..200 {
         assert_eq!(connection.raw(b"").unwrap().text(), key.to_string());

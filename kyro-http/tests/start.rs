@@ -1,5 +1,12 @@
 //! Starting: what the command line, the environment and the data directory may be, and the exit code of each refusal.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "a test that cannot go on fails, and is in no hurry"
+)]
+
 mod running;
 
 use std::fs;
@@ -15,7 +22,12 @@ fn serve(dir: &Path, arguments: &[&str]) -> Ended {
 
 fn serve_command(dir: &Path, arguments: &[&str]) -> Box<Command> {
     let mut command = Box::new(command());
-    command.env("RUST_LOG", "off").arg("--data-dir").arg(dir).args(["serve", "127.0.0.1", "0"]).args(arguments);
+    command
+        .env("RUST_LOG", "off")
+        .arg("--data-dir")
+        .arg(dir)
+        .args(["serve", "127.0.0.1", "0"])
+        .args(arguments);
     command
 }
 
@@ -71,7 +83,10 @@ fn a_directory_that_cannot_be_used_is_refused_with_its_name() {
     let refused = serve(&foreign, &[]);
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("not a KyroDB data directory"), "{}", refused.stderr);
-    assert_eq!(contents(&foreign), [(foreign.join("thesis.txt").display().to_string(), b"years of work".to_vec())]);
+    assert_eq!(
+        contents(&foreign),
+        [(foreign.join("thesis.txt").display().to_string(), b"years of work".to_vec())]
+    );
 
     // Only a user whom permissions bind can see this one.
     fs::create_dir(&dir).unwrap();
@@ -136,7 +151,11 @@ fn an_address_open_to_the_network_needs_a_token_or_insecure() {
     for host in ["0.0.0.0", "::", "[::]"] {
         let refused = ended(command().arg("--data-dir").arg(&dir).args(["serve", host, "0"]));
         assert_eq!(refused.code, 2, "{refused:?}");
-        assert!(refused.stderr.contains("--insecure") && refused.stderr.contains("token"), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("--insecure") && refused.stderr.contains("token"),
+            "{}",
+            refused.stderr
+        );
         assert!(!dir.exists(), "nothing is made before the configuration is known to make sense");
     }
     let mut insecure = command();
@@ -144,7 +163,11 @@ fn an_address_open_to_the_network_needs_a_token_or_insecure() {
     let server = Server::spawn(insecure);
     let port = server.address.port();
     let mut connection = running::Connection::open(([127, 0, 0, 1], port).into()).unwrap();
-    assert_eq!(connection.request("GET", "/v1/offset", &[("host", "db.example")], b"").status, 200, "any Host then");
+    assert_eq!(
+        connection.request("GET", "/v1/offset", &[("host", "db.example")], b"").status,
+        200,
+        "any Host then"
+    );
     drop(server);
     let mut with_token = command();
     with_token.env("KYRODB_AUTH_TOKEN", "secret").arg("--data-dir").arg(&dir).args(["serve", "0.0.0.0", "0"]);
@@ -238,14 +261,15 @@ fn weaker_durability_is_accepted_and_survives_a_kill() {
 #[test]
 fn work_starts_by_itself_when_asked_for() {
     let (_parent, dir) = fresh();
-    let server = Server::start_with(&dir, &["--auto-snapshot-secs", "1", "--snapshot-every-n-appends", "100000"]);
+    let server =
+        Server::start_with(&dir, &["--auto-snapshot-secs", "1", "--snapshot-every-n-appends", "100000"]);
     server.put(1, "x");
     let start = std::time::Instant::now();
-    while server.metric("kyrodb_snapshots_total") < 1.0 {
+    while server.metric("kyrodb_snapshots_total") < 1 {
         assert!(start.elapsed() < running::PATIENCE, "no snapshot");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    assert_eq!(server.metric("kyrodb_snapshot_latency_seconds_count"), 1.0);
+    assert_eq!(server.metric("kyrodb_snapshot_latency_seconds_count"), 1);
     drop(server);
     let server = Server::start_with(&dir, &["--snapshot-every-n-appends", "10"]);
     let mut connection = server.connect();
@@ -253,7 +277,7 @@ fn work_starts_by_itself_when_asked_for() {
         connection.put(key, "y");
     }
     let start = std::time::Instant::now();
-    while server.metric("kyrodb_snapshots_total") < 1.0 {
+    while server.metric("kyrodb_snapshots_total") < 1 {
         assert!(start.elapsed() < running::PATIENCE, "no snapshot");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }

@@ -45,16 +45,18 @@ impl<R: Read> CsvRecords<R> {
         let mut reader = ReaderBuilder::new().has_headers(true).from_reader(input);
         let header = reader.headers().map_err(|error| HeaderError::Unreadable(error.to_string()))?;
         let columns: Vec<String> = header.iter().map(str::to_owned).collect();
-        if let Some(name) =
-            columns.iter().enumerate().find_map(|(at, name)| columns.iter().take(at).any(|other| other == name).then_some(name))
+        if let Some(name) = columns
+            .iter()
+            .enumerate()
+            .find_map(|(at, name)| columns.iter().take(at).any(|other| other == name).then_some(name))
         {
             return Err(HeaderError::Twice { name: name.clone() });
         }
         let position = |wanted: &str| {
-            columns.iter().position(|name| name == wanted).ok_or_else(|| HeaderError::NoColumn {
-                wanted: wanted.to_owned(),
-                found: columns.join(", "),
-            })
+            columns
+                .iter()
+                .position(|name| name == wanted)
+                .ok_or_else(|| HeaderError::NoColumn { wanted: wanted.to_owned(), found: columns.join(", ") })
         };
         let key = position(key_column)?;
         let value = value_column.map(position).transpose()?;
@@ -71,22 +73,21 @@ impl<R: Read> CsvRecords<R> {
             let column = name(self.key);
             format!("column `{column}` must be an integer from 0 to 18446744073709551615, it {reason}")
         })?;
-        let value = match self.value {
-            Some(at) => cell(at).to_vec(),
-            None => {
-                let mut object = Vec::with_capacity(self.row.as_slice().len() + 16 * self.columns.len());
-                object.push(b'{');
-                for at in (0..self.columns.len()).filter(|at| *at != self.key) {
-                    if object.len() > 1 {
-                        object.push(b',');
-                    }
-                    serde_json::to_writer(&mut object, name(at)).unwrap_or_default(); // memory does not fail
-                    object.push(b':');
-                    serde_json::to_writer(&mut object, text(at)?).unwrap_or_default();
+        let value = if let Some(at) = self.value {
+            cell(at).to_vec()
+        } else {
+            let mut object = Vec::with_capacity(self.row.as_slice().len() + 16 * self.columns.len());
+            object.push(b'{');
+            for at in (0..self.columns.len()).filter(|at| *at != self.key) {
+                if object.len() > 1 {
+                    object.push(b',');
                 }
-                object.push(b'}');
-                object
+                serde_json::to_writer(&mut object, name(at)).unwrap_or_default(); // memory does not fail
+                object.push(b':');
+                serde_json::to_writer(&mut object, text(at)?).unwrap_or_default();
             }
+            object.push(b'}');
+            object
         };
         Ok(Record { line, key, value })
     }
@@ -156,13 +157,17 @@ mod tests {
 
     #[test]
     fn one_column_can_be_the_value() {
-        assert_eq!(all("key,v\n1,abc\n", Some("v")), [Ok(Record { line: 2, key: 1, value: b"abc".to_vec() })]);
+        assert_eq!(
+            all("key,v\n1,abc\n", Some("v")),
+            [Ok(Record { line: 2, key: 1, value: b"abc".to_vec() })]
+        );
     }
 
     #[test]
     fn bad_rows_are_named_and_do_not_end_the_reading() {
         let found = all("key,v\nx,1\n2\n-3,1\n,1\n18446744073709551616,1\n5,ok\n", None);
-        let reasons: Vec<_> = found.iter().map(|row| row.as_ref().err().map(|bad| (bad.line, bad.reason.clone()))).collect();
+        let reasons: Vec<_> =
+            found.iter().map(|row| row.as_ref().err().map(|bad| (bad.line, bad.reason.clone()))).collect();
         for (at, line, part) in [
             (0, 2, "not made of decimal digits"),
             (1, 3, "the row has 1 columns, the header has 2"),

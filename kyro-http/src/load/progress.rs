@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "progress is for the person who started the load")]
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,7 +131,7 @@ fn show(counts: &Counts, total_bytes: Option<u64>, bar: Option<&ProgressBar>, el
     let rate = loaded as f64 / elapsed.as_secs_f64();
     let mut text = format!("{loaded} loaded, {rate:.0} a second");
     if counts.bad() > 0 {
-        text.push_str(&format!(", {} bad", counts.bad()));
+        let _infallible = write!(text, ", {} bad", counts.bad());
     }
     let file_bytes = counts.file_bytes.load(Ordering::Relaxed);
     if let Some(bar) = bar {

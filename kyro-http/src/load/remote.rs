@@ -57,7 +57,7 @@ impl Failure {
 
 impl Server {
     pub(super) fn connect(
-        target: Target,
+        target: &Target,
         arguments: &LoadArgs,
         counts: &Arc<Counts>,
         progress: &Progress,
@@ -73,14 +73,14 @@ impl Server {
         let (mut lanes, mut workers) = (Vec::new(), Vec::new());
         for _ in 0..arguments.concurrency {
             let (lane, records) = mpsc::channel(QUEUED_RECORDS);
-            let worker = Worker {
+            let sender = Worker {
                 client: Client { target: target.clone(), token: token.clone(), connection: None },
                 counts: Arc::clone(counts),
                 speaker: progress.speaker(),
                 strict: arguments.strict,
             };
             lanes.push(lane);
-            workers.push(runtime.spawn(worker.run(records, Arc::clone(&failure))));
+            workers.push(runtime.spawn(sender.run(records, Arc::clone(&failure))));
         }
         Ok(Self { runtime, lanes, workers, failure })
     }
@@ -91,9 +91,9 @@ impl Sink for Server {
         // Keys are often dense or multiples of something; the product spreads them over the lanes.
         let spread = record.key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let line = record.line;
-        let lane = self.lanes.get(spread as usize % self.lanes.len().max(1));
-        let sent = lane.is_some_and(|lane| lane.blocking_send(record).is_ok());
-        if sent {
+        let queue = self.lanes.get(spread as usize % self.lanes.len().max(1));
+        let taken = queue.is_some_and(|queue| queue.blocking_send(record).is_ok());
+        if taken {
             return Ok(());
         }
         // The lane's worker is gone: it has left its reason.
@@ -107,7 +107,8 @@ impl Sink for Server {
         self.runtime.block_on(async {
             for worker in workers {
                 if worker.await.is_err() {
-                    self.failure.set(LoadError::Refused { line: 0, reason: "a worker broke down".to_owned() });
+                    self.failure
+                        .set(LoadError::Refused { line: 0, reason: "a worker broke down".to_owned() });
                 }
             }
         });
@@ -238,10 +239,14 @@ impl Client {
         let connection = match self.connection.take() {
             Some(connection) if !connection.is_closed() => connection,
             _ => {
-                let connect = |error: &dyn std::fmt::Display| format!("cannot connect to {}: {error}", self.target.authority);
-                let socket = TcpStream::connect(&self.target.authority).await.map_err(|error| connect(&error))?;
+                let connect = |error: &dyn std::fmt::Display| {
+                    format!("cannot connect to {}: {error}", self.target.authority)
+                };
+                let socket =
+                    TcpStream::connect(&self.target.authority).await.map_err(|error| connect(&error))?;
                 socket.set_nodelay(true).map_err(|error| connect(&error))?;
-                let (connection, driver) = handshake(TokioIo::new(socket)).await.map_err(|error| connect(&error))?;
+                let (connection, driver) =
+                    handshake(TokioIo::new(socket)).await.map_err(|error| connect(&error))?;
                 tokio::spawn(driver);
                 connection
             }
@@ -277,11 +282,16 @@ mod tests {
     #[test]
     fn answers_tell_what_to_do_next() {
         let second = Some(Duration::from_secs(1));
-        let of = |status, pause| outcome(StatusCode::from_u16(status).unwrap(), pause, b"{\"code\":\"c\",\"detail\":\"d\"}");
+        let of = |status, pause| {
+            outcome(StatusCode::from_u16(status).unwrap(), pause, b"{\"code\":\"c\",\"detail\":\"d\"}")
+        };
         assert!(matches!(of(200, None), Outcome::Acknowledged));
         assert!(matches!(of(413, None), Outcome::Bad(reason) if reason.ends_with("c d")));
         for status in [429, 503, 507] {
-            assert!(matches!(of(status, second), Outcome::Again(pause, _) if pause == Duration::from_secs(1)), "{status}");
+            assert!(
+                matches!(of(status, second), Outcome::Again(pause, _) if pause == Duration::from_secs(1)),
+                "{status}"
+            );
         }
         for status in [401, 403, 404, 405, 500, 503] {
             assert!(matches!(of(status, None), Outcome::Fatal(_)), "{status}: without a pause");

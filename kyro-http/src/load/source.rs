@@ -42,7 +42,10 @@ pub(super) fn open(
         Format::Csv => {
             let value = arguments.value_column.as_deref();
             let opened = CsvRecords::new(text, &arguments.key_column, value, limit);
-            Box::new(opened.map_err(|error| LoadError::Form { file: path.to_owned(), reason: error.to_string() })?)
+            Box::new(
+                opened
+                    .map_err(|error| LoadError::Form { file: path.to_owned(), reason: error.to_string() })?,
+            )
         }
     };
     Ok((records, total))

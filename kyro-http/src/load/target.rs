@@ -12,7 +12,9 @@ pub(super) struct Target {
 pub(crate) enum TargetError {
     #[error("--url must be http://HOST:PORT, without a path, query or user name")]
     NotHttp,
-    #[error("--url: https is not spoken here; put a proxy that ends TLS on this machine and use its http address")]
+    #[error(
+        "--url: https is not spoken here; put a proxy that ends TLS on this machine and use its http address"
+    )]
     Https,
 }
 
@@ -28,7 +30,10 @@ impl Target {
             return Err(TargetError::NotHttp);
         }
         let has_port = authority.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && balanced(host)
+            !host.is_empty()
+                && !port.is_empty()
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && balanced(host)
         });
         let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
         Ok(Self { authority })
@@ -55,7 +60,16 @@ mod tests {
         ] {
             assert_eq!(Target::parse(url).map(|target| target.authority).as_deref(), Ok(authority), "{url}");
         }
-        for url in ["", "127.0.0.1:8080", "http://", "http:///", "http://a/b", "http://u@h:1", "http://h:1?x", "ftp://h"] {
+        for url in [
+            "",
+            "127.0.0.1:8080",
+            "http://",
+            "http:///",
+            "http://a/b",
+            "http://u@h:1",
+            "http://h:1?x",
+            "ftp://h",
+        ] {
             assert_eq!(Target::parse(url), Err(TargetError::NotHttp), "{url}");
         }
         assert_eq!(Target::parse("https://h:1"), Err(TargetError::Https));

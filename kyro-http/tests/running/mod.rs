@@ -2,11 +2,13 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this module")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::format_push_string, reason = "a test is not in a hurry")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,10 +17,10 @@ use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kyro-http");
 /// Debug builds on a busy machine are slow; a test that waits this long has hung.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The command, with none of the caller's settings and without rate limits.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(BINARY);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KYRODB_") {
@@ -32,14 +34,14 @@ pub fn command() -> Command {
 
 /// What a command that ended said.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs a command to its end.
-pub fn ended(command: &mut Command) -> Ended {
+pub(crate) fn ended(command: &mut Command) -> Ended {
     let output = command.output().unwrap();
     Ended {
         code: output.status.code().expect("the command was killed"),
@@ -50,26 +52,27 @@ pub fn ended(command: &mut Command) -> Ended {
 
 /// A running server.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     stderr: Option<JoinHandle<String>>,
-    stdout: Receiver<String>,
+    /// Kept open, so that the server never writes to a closed pipe.
+    _stdout: Mutex<Receiver<String>>,
 }
 
 impl Server {
-    pub fn start(dir: &Path) -> Self {
+    pub(crate) fn start(dir: &Path) -> Self {
         Self::start_with(dir, &[])
     }
 
-    pub fn start_with(dir: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start_with(dir: &Path, arguments: &[&str]) -> Self {
         let mut command = command();
         command.args(["serve", "127.0.0.1", "0", "--data-dir"]).arg(dir).args(arguments);
         Self::spawn(command)
     }
 
     /// Starts a prepared `serve` command and waits until it listens.
-    pub fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut log = child.stderr.take().unwrap();
@@ -90,32 +93,32 @@ impl Server {
             panic!("the server did not start: {:?}\n{}", child.wait(), stderr.join().unwrap());
         };
         let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).expect(&line);
-        Self { address: address.parse().unwrap(), child, stderr: Some(stderr), stdout }
+        Self { address: address.parse().unwrap(), child, stderr: Some(stderr), _stdout: Mutex::new(stdout) }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
         assert!(sent.success());
     }
 
     /// Ends the server as `kill -9` does.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Ends the server as a service manager does: gives its exit code and its log.
-    pub fn stop(self) -> (i32, String) {
+    pub(crate) fn stop(self) -> (i32, String) {
         self.signal("TERM");
         self.wait()
     }
 
     /// Waits for the server to end by itself.
-    pub fn wait(mut self) -> (i32, String) {
+    pub(crate) fn wait(mut self) -> (i32, String) {
         let status = self.wait_status();
         let log = self.stderr.take().unwrap().join().unwrap();
         (status.code().expect("the server was killed"), log)
@@ -132,31 +135,32 @@ impl Server {
         }
     }
 
-    pub fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address).unwrap()
     }
 
-    pub fn get(&self, target: &str) -> Answer {
+    pub(crate) fn get(&self, target: &str) -> Answer {
         self.connect().request("GET", target, &[], b"")
     }
 
-    pub fn post(&self, target: &str, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn post(&self, target: &str, body: impl AsRef<[u8]>) -> Answer {
         self.connect().request("POST", target, &[], body.as_ref())
     }
 
     /// Puts text and gives the offset.
-    pub fn put(&self, key: u64, value: &str) -> u64 {
+    pub(crate) fn put(&self, key: u64, value: &str) -> u64 {
         self.connect().put(key, value)
     }
 
-    pub fn next_offset(&self) -> u64 {
+    pub(crate) fn next_offset(&self) -> u64 {
         self.get("/v1/offset").json()["offset"].as_u64().unwrap()
     }
 
-    /// One number of `/metrics`, by its whole name with labels.
-    pub fn metric(&self, name: &str) -> f64 {
+    /// One whole number of `/metrics`, by its name with labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").text();
-        let line = text.lines().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')));
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')));
         line.unwrap_or_else(|| panic!("no metric {name} in\n{text}")).parse().unwrap()
     }
 }
@@ -170,13 +174,13 @@ impl Drop for Server {
 
 /// A keep-alive connection.
 #[derive(Debug)]
-pub struct Connection {
-    pub stream: TcpStream,
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
     reader: BufReader<TcpStream>,
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -185,11 +189,17 @@ impl Connection {
         Ok(Self { stream, reader })
     }
 
-    pub fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         self.try_request(method, target, headers, body).unwrap()
     }
 
-    pub fn try_request(
+    pub(crate) fn try_request(
         &mut self,
         method: &str,
         target: &str,
@@ -214,12 +224,12 @@ impl Connection {
     }
 
     /// Sends bytes as they are and reads one answer.
-    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<Answer> {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(bytes)?;
         self.answer(false)
     }
 
-    pub fn put(&mut self, key: u64, value: &str) -> u64 {
+    pub(crate) fn put(&mut self, key: u64, value: &str) -> u64 {
         let body = serde_json::json!({ "key": key, "value": value }).to_string();
         let answer = self.request("POST", "/v1/put", &[], body.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -227,7 +237,7 @@ impl Connection {
     }
 
     /// Reads a status line and headers, not the body.
-    pub fn head(&mut self) -> io::Result<Answer> {
+    pub(crate) fn head(&mut self) -> io::Result<Answer> {
         let line = self.line()?;
         let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no status line: {line:?}")))?;
@@ -261,9 +271,10 @@ impl Connection {
     }
 
     /// The next chunk of a chunked body; `None` at its proper end.
-    pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let line = self.line()?;
-        let length = usize::from_str_radix(&line, 16).map_err(|_| io::Error::other(format!("no chunk: {line:?}")))?;
+        let length =
+            usize::from_str_radix(&line, 16).map_err(|_| io::Error::other(format!("no chunk: {line:?}")))?;
         let mut chunk = vec![0; length + 2];
         self.reader.read_exact(&mut chunk)?;
         chunk.truncate(length);
@@ -279,7 +290,7 @@ impl Connection {
     }
 
     /// Whether the server closes the connection, within this time, without saying anything more.
-    pub fn closes_within(&mut self, time: Duration) -> bool {
+    pub(crate) fn closes_within(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
         let mut rest = Vec::new();
         match self.reader.read_to_end(&mut rest) {
@@ -291,27 +302,27 @@ impl Connection {
 
 /// What the server answered.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The stable code of an error, after checking that it is a whole problem document.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let document = self.json();
         for member in ["type", "title", "detail", "code", "request_id", "error"] {
@@ -323,14 +334,17 @@ impl Answer {
 }
 
 /// A directory that is not there yet, in one that will be removed.
-pub fn fresh() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn fresh() -> (tempfile::TempDir, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
     (parent, dir)
 }
 
 /// Reads the events of a stream until `enough` says so, or the stream ends.
-pub fn events(connection: &mut Connection, mut enough: impl FnMut(&[SseEvent]) -> bool) -> Vec<SseEvent> {
+pub(crate) fn events(
+    connection: &mut Connection,
+    mut enough: impl FnMut(&[SseEvent]) -> bool,
+) -> Vec<SseEvent> {
     let (mut text, mut found) = (String::new(), Vec::new());
     while !enough(&found) {
         let Ok(Some(chunk)) = connection.chunk() else { break };
@@ -346,10 +360,10 @@ pub fn events(connection: &mut Connection, mut enough: impl FnMut(&[SseEvent]) -
 
 /// One Server-Sent Event.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SseEvent {
-    pub id: Option<u64>,
-    pub name: String,
-    pub data: Value,
+pub(crate) struct SseEvent {
+    pub(crate) id: Option<u64>,
+    pub(crate) name: String,
+    pub(crate) data: Value,
 }
 
 impl SseEvent {
