@@ -17,9 +17,9 @@
 //! | 84 | 4 | window in keys |
 //! | 88 | 8 | number of words, a multiple of 8 |
 //! | 96 | 8 | number of blocks |
-//! | 104 | 8 × 5 | statistics: outliers, leaves, fallback keys, further keys, build nanoseconds |
-//! | 144 | 4 × 4 | statistics: epsilon p50, p99, max, most steps |
-//! | 160 | 92 | zeros |
+//! | 104 | 8 × 4 | statistics: outliers, leaves, fallback keys, further keys |
+//! | 136 | 4 × 4 | statistics: epsilon p50, p99, max, most steps |
+//! | 152 | 100 | zeros |
 //! | 252 | 4 | checksum of bytes 0 to 251 |
 //! | 256 | 8 × words | records: first one for each cell of the root and two for its outliers, then the others |
 //! | … | 64 × blocks | lines and fence nodes |
@@ -103,8 +103,8 @@ pub(crate) fn header(column: &Column, model: &Model, stats: &Stats, words: u64, 
     for field in [kind, model.window.keys as u32] {
         bytes.extend_from_slice(&field.to_le_bytes());
     }
-    let Stats { outliers, leaves, fallback_keys, further_keys, build_nanos, .. } = *stats;
-    for field in [words, blocks, outliers, leaves, fallback_keys, further_keys, build_nanos] {
+    let Stats { outliers, leaves, fallback_keys, further_keys, .. } = *stats;
+    for field in [words, blocks, outliers, leaves, fallback_keys, further_keys] {
         bytes.extend_from_slice(&field.to_le_bytes());
     }
     for field in [stats.epsilon_p50, stats.epsilon_p99, stats.epsilon_max, stats.max_steps] {
@@ -189,7 +189,7 @@ fn checked_header(bytes: &[u8], mut fields: Fields<'_>) -> Result<Header, OpenEr
     let (keys, low, range) = (fields.u64(), fields.u64(), fields.u64());
     let (cells, parameter, kind, window) = (fields.u64(), fields.u64(), fields.u32(), fields.u32());
     let (words, blocks) = (fields.u64(), fields.u64());
-    let [outliers, leaves, fallback_keys, further_keys, build_nanos] = core::array::from_fn(|_| fields.u64());
+    let [outliers, leaves, fallback_keys, further_keys] = core::array::from_fn(|_| fields.u64());
     let [epsilon_p50, epsilon_p99, epsilon_max, max_steps] = core::array::from_fn(|_| fields.u32());
 
     let spread = match kind {
@@ -233,7 +233,7 @@ fn checked_header(bytes: &[u8], mut fields: Fields<'_>) -> Result<Header, OpenEr
             max_window: window,
             max_steps,
             bytes: bytes_expected,
-            build_nanos,
+            build_nanos: 0,
         },
         body_end: HEADER + (words * 8 + blocks * 64) as usize,
     })

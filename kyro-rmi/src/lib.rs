@@ -18,7 +18,52 @@
 //! ```
 //!
 //! The index does not hold the keys: they stay in a slice of yours, such as a memory-mapped file, and it takes
-//! 0.01 to 6 % of their size. It is stored as bytes ([`Rmi::encode`]) that are used in place ([`Rmi::open`]).
+//! 0.001 to 6 % of their size. It is stored as bytes ([`Rmi::encode`]) that are used in place ([`Rmi::open`]).
+//!
+//! # A lookup
+//!
+//! 1. The root: the high half of (key − low) × multiplier is the cell, the low half the *fraction* of the cell
+//!    below the key. One multiplication, no division, no search.
+//! 2. The cell's record, 8 bytes, says what to do with the fraction. Most often it is multiplied once more, to
+//!    choose one of the cell's *lines*: a 64-byte block that says where each of 26 equal parts of its interval
+//!    ends, for 2.5 bytes a part. A last multiplication places the key between two such ends.
+//! 3. The cache line of that position is searched first; where it does not settle the matter, the line on each
+//!    side of it (which are on their way by then), and at last the whole window.
+//!
+//! Parts and cells too uneven for that have records of their own: a finer grid, further lines, or a tree of
+//! separators over straight segments of any length.
+//!
+//! # Bounds
+//!
+//! * The window of every key, present or absent, has at most [`Stats::max_window`] keys: a build checks each key,
+//!   both its neighbours and the ends through the finished records before it returns. Predictions are monotone
+//!   between records, so keys in between are bounded by those.
+//! * Whatever the keys are, a lookup follows at most 12 records and ⌈log₈(n / 35)⌉ + 1 nodes of separators, then one
+//!   window: O(log n). [`Stats::max_steps`] says how many the longest one of an index follows.
+//! * Damaged bytes, or keys that the index was not built over, cannot give a wrong answer as long as the keys are
+//!   sorted: a lower bound at a window's edge is compared with the key beyond it, and the whole column is searched
+//!   if need be. [`Probe::mispredicted`] tells, for a counter.
+//!
+//! # Which models, and why
+//!
+//! Nothing has to be configured: a build plans a sample of cells under each candidate and keeps what costs least by
+//! estimate, in nanoseconds of cache misses and mispredicted branches, with a price on every byte. Compared are
+//!
+//! | root | is |
+//! |---|---|
+//! | linear | a grid of one cell, lines of equal width below it: wins on dense and evenly spread keys |
+//! | CDF-balanced | a linear grid of 32 to 131,072 cells, each with lines in proportion to its keys: wins on nearly all else |
+//! | radix, top bits | the same grid with a multiplier that is a power of two; never better than one that fits the keys' range, so not a kind of its own |
+//! | logarithmic | so many cells to each power of two: wins on heavy tails over many powers |
+//! | linear spline | a grid of one cell, separators over segments below it: a search a lookup, so it wins only within single cells, where it takes over from grids |
+//!
+//! Far outliers at either end are trimmed off the grid first and searched among separators, so that one huge key
+//! does not flatten it. Within a cell, the leaf's kind and density are chosen the same way.
+//!
+//! # Memory
+//!
+//! Keys and index are read wherever they lie. At ten million keys a third of a lookup is address translation with
+//! 4 KiB pages: put both into huge pages where you can. [`Rmi::warm_up`] touches every page of an index.
 #![no_std]
 #![expect(clippy::inline_always, reason = "a lookup is compiled as a whole for each level of instructions")]
 

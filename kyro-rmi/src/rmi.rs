@@ -50,7 +50,9 @@ impl Rmi {
     /// # Errors
     /// [`BuildError::NotIncreasing`] with the position, [`BuildError::TooManyKeys`], [`BuildError::Window`].
     pub fn build(keys: &[u64], options: &BuildOptions) -> Result<Self, BuildError> {
-        train::build(keys, options)
+        let (mut index, build_nanos) = train::build(keys, options)?;
+        index.stats.build_nanos = build_nanos;
+        Ok(index)
     }
 }
 

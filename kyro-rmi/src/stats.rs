@@ -10,7 +10,7 @@ pub enum RootKind {
     Logarithmic,
 }
 
-/// What an index is like. Measured by the build over every key, and stored with the index.
+/// What an index is like. Measured by the build over every key, and stored with the index, but for the time.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
@@ -40,7 +40,8 @@ pub struct Stats {
     pub max_steps: u32,
     /// The encoded size in bytes, header and checksums included.
     pub bytes: u64,
-    /// How long the build took, verification of every key included, in nanoseconds. 0 without feature `std`.
+    /// How long the build took, verification of every key included, in nanoseconds. Not stored, so that
+    /// the same keys give the same bytes: 0 for an index that was opened, and without feature `std`.
     pub build_nanos: u64,
 }
 

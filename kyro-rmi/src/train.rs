@@ -21,9 +21,13 @@ use crate::verify::{self, Measured};
 use alloc::vec::Vec;
 use kyro_simd::Searcher;
 
-/// Builds and verifies.
-pub(crate) fn build(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildError> {
-    let clock = Clock::start();
+/// Builds and verifies, and says how long it took.
+pub(crate) fn build(keys: &[u64], options: &BuildOptions) -> Result<(Rmi, u64), BuildError> {
+    let (built, nanos) = timed(|| train_and_verify(keys, options));
+    Ok((built?, nanos))
+}
+
+fn train_and_verify(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildError> {
     check(keys)?;
     let window = match options.window {
         None => 64,
@@ -63,7 +67,7 @@ pub(crate) fn build(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildEr
     let body = bytes.get(format::HEADER..).unwrap_or_default();
     let Measured { epsilon_p50, epsilon_p99, epsilon_max, max_steps } =
         verify::verify(&model, body, keys, Searcher::new())?;
-    stats = Stats { epsilon_p50, epsilon_p99, epsilon_max, max_steps, build_nanos: clock.nanos(), ..stats };
+    stats = Stats { epsilon_p50, epsilon_p99, epsilon_max, max_steps, ..stats };
     let header = format::header(&column, &model, &stats, word_count, block_count);
     bytes.splice(..format::HEADER, header);
     let opened = Rmi::open_unbound(AlignedBytes::copy_of(&bytes));
@@ -183,25 +187,14 @@ impl<'k> Trainer<'k> {
     }
 }
 
-/// Measures the build.
-struct Clock {
+/// Does some work and measures it, in nanoseconds; 0 without `std`.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, u64) {
     #[cfg(feature = "std")]
-    start: std::time::Instant,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            #[cfg(feature = "std")]
-            start: std::time::Instant::now(),
-        }
+    {
+        let start = std::time::Instant::now();
+        let done = work();
+        (done, u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
-
-    fn nanos(&self) -> u64 {
-        #[cfg(feature = "std")]
-        let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        #[cfg(not(feature = "std"))]
-        let nanos = 0;
-        nanos
-    }
+    #[cfg(not(feature = "std"))]
+    (work(), 0)
 }

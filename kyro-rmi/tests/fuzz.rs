@@ -28,7 +28,7 @@ fn decode_random_bytes_after_a_good_header() {
     let mut random = keys::Random(12);
     for _ in 0..300 {
         let mut bytes = good.clone();
-        for _ in 0..1 + random.below(200) {
+        for _ in 0..=random.below(200) {
             // The header stays good, so that the damaged records are used.
             let at = 256 + random.below(bytes.len() as u64 - 256) as usize;
             bytes[at] = random.next() as u8;

@@ -77,23 +77,15 @@ proptest! {
         let mut shifted = vec![0];
         shifted.extend_from_slice(&bytes);
         let opened = Rmi::open(&shifted[1..], &column).expect("just encoded");
-        prop_assert_eq!(opened.stats(), index.stats());
+        let mut stats = index.stats();
+        stats.build_nanos = 0; // not stored
+        prop_assert_eq!(opened.stats(), stats);
+        prop_assert_eq!(opened.encode(&column), Ok(bytes.clone()));
+        let again = Rmi::build(&keys, &BuildOptions::default()).expect("sorted and distinct");
+        prop_assert_eq!(again.encode(&column), Ok(bytes.clone()), "the same keys give the same bytes");
         prop_assert_eq!(opened.verify_checksums(), Ok(()));
         for &key in &keys {
             prop_assert_eq!(opened.window(key), index.window(key));
-        }
-    }
-
-    #[test]
-    fn windows_never_go_back_as_keys_go_up(keys in columns(), mut wanted in vec(any::<u64>(), 2..200)) {
-        let index = Rmi::build(&keys, &BuildOptions::default()).expect("sorted and distinct");
-        wanted.extend(&keys);
-        wanted.sort_unstable();
-        for pair in wanted.windows(2) {
-            let (low, high) = (index.window(pair[0]), index.window(pair[1]));
-            let (p, q) = (keys.partition_point(|&k| k < pair[0]), keys.partition_point(|&k| k < pair[1]));
-            // Cells may overlap by a window, so only what the lower bounds ask for is promised.
-            prop_assert!(low.start <= p && q <= high.end, "{low:?} {high:?}");
         }
     }
 }

@@ -1,0 +1,98 @@
+//! Indexes as version 1 wrote them. The files are never written again: a change of the bytes' meaning needs a new
+//! format version and new files beside these.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use kyro_rmi::{BuildOptions, Column, Rmi, RootKind};
+
+/// A column whose index is one straight line: what a build writes for it leaves nothing to choose.
+fn small() -> Vec<u64> {
+    (0..48).map(|i| 1000 + 10 * i).collect()
+}
+
+/// Even keys, uneven keys, runs and jumps, with outliers at both ends.
+fn mixed() -> Vec<u64> {
+    let mut state = 1u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 11
+    };
+    let mut keys = vec![0, 5, u64::MAX - 3, u64::MAX];
+    keys.extend((0..3000).map(|i| (1 << 40) + 37 * i));
+    keys.extend((0..6000).map(|_| (1 << 40) + (random() >> 13)));
+    let mut key = 1u64 << 39;
+    keys.extend((0..4000).map(|_| {
+        key += 1 << (random() % 25);
+        key
+    }));
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// Keys whose density halves with each power of two.
+fn heavy_tailed() -> Vec<u64> {
+    (0..8000u64).map(|i| (((i % 400) + 400) << (i / 400)) + 7).collect()
+}
+
+fn column(keys: &[u64]) -> Column {
+    Column { uuid: *b"kyro-rmi golden!", checksum: 0x1234_5678, keys: keys.len() as u64 }
+}
+
+/// Opens a golden file and asks it about every key and its neighbours.
+fn check(golden: &[u8], keys: &[u64], root: RootKind) {
+    let column = column(keys);
+    let index = Rmi::open(golden, &column).expect("version 1 is read for ever");
+    index.verify_checksums().expect("the file is whole");
+    index.verify(keys).expect("every key is in its window");
+    assert_eq!(index.stats().root, root);
+    assert_eq!(index.encode(&column).as_deref(), Ok(golden), "what was read is written back the same");
+    for &key in keys {
+        for key in [key.wrapping_sub(1), key, key.wrapping_add(1)] {
+            let probe = index.probe(keys, key);
+            assert_eq!(probe.position, keys.partition_point(|&other| other < key), "{key}");
+            assert!(!probe.mispredicted, "{key}");
+        }
+    }
+}
+
+#[test]
+fn today_writes_what_version_1_wrote() {
+    let keys = small();
+    let golden = include_bytes!("golden/v1-small.rmi");
+    check(golden, &keys, RootKind::Linear);
+    let built = Rmi::build(&keys, &BuildOptions::default()).expect("sorted");
+    assert_eq!(built.encode(&column(&keys)).as_deref(), Ok(&golden[..]));
+}
+
+#[test]
+fn every_kind_of_record_of_version_1_is_read() {
+    let keys = mixed();
+    let golden = include_bytes!("golden/v1-mixed.rmi");
+    check(golden, &keys, RootKind::Linear);
+    let stats = Rmi::open(&golden[..], &column(&keys)).expect("version 1").stats();
+    assert!(stats.outliers > 0 && stats.fallback_keys > 0 && stats.further_keys > 0, "{stats:?}");
+}
+
+#[test]
+fn logarithmic_roots_of_version_1_are_read() {
+    check(include_bytes!("golden/v1-heavy-tailed.rmi"), &heavy_tailed(), RootKind::Logarithmic);
+}
+
+/// The header of version 1, field by field, against the table in `src/format.rs`.
+#[test]
+fn the_header_is_where_version_1_put_it() {
+    let golden = include_bytes!("golden/v1-small.rmi");
+    let u32_at = |at: usize| u32::from_le_bytes(*golden[at..].first_chunk().expect("a header is 256 bytes"));
+    let u64_at = |at: usize| u64::from_le_bytes(*golden[at..].first_chunk().expect("a header is 256 bytes"));
+    assert_eq!(&golden[..8], b"KYRORMI\0");
+    assert_eq!((u32_at(8), u32_at(12)), (1, 1), "version, checksum algorithm");
+    assert_eq!(&golden[16..32], b"kyro-rmi golden!");
+    assert_eq!((u32_at(32), u32_at(36), u64_at(40)), (0x1234_5678, 16_384, 48), "checksum, block, keys");
+    assert_eq!((u64_at(48), u64_at(56), u64_at(64)), (1000, 470, 1), "root: low, range, cells");
+    assert_eq!((u32_at(80), u32_at(84)), (0, 64), "root kind, window");
+    assert_eq!((u64_at(88), u64_at(96)), (8, 0), "words, blocks");
+    assert_eq!(golden[152..252], [0; 100]);
+    assert_eq!(u32_at(252), crc32fast::hash(&golden[..252]));
+    assert_eq!(u64_at(256), 48 << 38, "the only cell: a leaf of 48 keys from position 0");
+    assert_eq!(golden.len(), 256 + 64 + 4 + 4);
+}
