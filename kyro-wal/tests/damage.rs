@@ -45,6 +45,15 @@ fn subject(end: End) -> Subject {
             expected.clean = Some(wal.close().unwrap());
             records.len()
         }
+        End::Empty => {
+            wal.rotate().unwrap();
+            records.len()
+        }
+        End::EmptyClean => {
+            wal.rotate().unwrap();
+            expected.clean = Some(wal.close().unwrap());
+            records.len()
+        }
     };
     Subject { disk, expected, records, confirmed }
 }
@@ -54,7 +63,18 @@ enum End {
     Unconfirmed,
     Confirmed,
     Clean,
+    /// The last segment holds nothing.
+    Empty,
+    EmptyClean,
 }
+
+impl End {
+    fn segments(self) -> u64 {
+        if matches!(self, Self::Empty | Self::EmptyClean) { 4 } else { 3 }
+    }
+}
+
+const ENDS: [End; 5] = [End::Unconfirmed, End::Confirmed, End::Clean, End::Empty, End::EmptyClean];
 
 #[derive(Debug, Default)]
 struct Count {
@@ -101,7 +121,12 @@ impl Subject {
         let witness = headers.iter().any(|header| {
             header.watermark > first.at && (header.at + 48 <= lost.start || header.at >= lost.end)
         });
-        if number < 3 || self.expected.clean.is_some() || witness || lost.start < 4096 {
+        if number < 3
+            || self.confirmed == self.records.len() && self.disk.read(&segment(4)).is_ok()
+            || self.expected.clean.is_some()
+            || witness
+            || lost.start < 4096
+        {
             return self.records.len();
         }
         let gone = headers.iter().filter(|header| header.carries && header.at >= first.at).count();
@@ -116,7 +141,14 @@ impl Subject {
         count.cases += 1;
         let before = disk.fork();
         match recover(disk, self.expected) {
-            Ok((read, ..)) => {
+            Ok((read, wal, _)) => {
+                drop(wal);
+                let again = recover(disk, Expected { clean: None, ..self.expected });
+                assert!(
+                    again.is_ok_and(|(again, ..)| again == read),
+                    "opened once and not again: {}",
+                    what()
+                );
                 assert!(self.records.starts_with(&read), "a wrong frame: {}", what());
                 assert!(
                     read.len() >= frames,
@@ -151,13 +183,13 @@ fn used(disk: &SimDisk, number: u64) -> u64 {
 #[test]
 fn every_bit() {
     let mut count = Count::default();
-    for end in [End::Unconfirmed, End::Confirmed, End::Clean] {
+    for end in ENDS {
         let subject = subject(end);
-        for number in 1..=3 {
+        for number in 1..=end.segments() {
             let bytes = subject.disk.read(&segment(number)).unwrap().len() as u64;
             // All of what is used, and a sample of the zeros behind it.
             let used = used(&subject.disk, number);
-            let step = if end == End::Confirmed { 1 } else { 3 };
+            let step = if end == End::Confirmed { 1 } else { 5 };
             let bits = (0..used * 8).step_by(step).chain((used * 8..bytes * 8).step_by(97));
             for bit in bits {
                 let disk = subject.disk.fork();
@@ -173,9 +205,9 @@ fn every_bit() {
 #[test]
 fn every_sector_zeroed_or_filled_and_every_length() {
     let mut count = Count::default();
-    for end in [End::Unconfirmed, End::Confirmed, End::Clean] {
+    for end in ENDS {
         let subject = subject(end);
-        for number in 1..=3 {
+        for number in 1..=end.segments() {
             let whole = subject.disk.read(&segment(number)).unwrap();
             for at in (0..whole.len()).step_by(64) {
                 for len in [64, 512, 4096] {
@@ -255,7 +287,7 @@ fn every_missing_or_swapped_segment_is_refused() {
             assert!(recover(&subject.disk, subject.expected).is_err());
         }
         let subject = subject(end);
-        for number in 1..=3 {
+        for number in 1..=end.segments() {
             subject.disk.vanish(&segment(number)).unwrap();
         }
         assert!(matches!(

@@ -65,7 +65,7 @@ impl Chain {
         let mut chain = Self { segments, leftovers, unsealed: false };
         chain.check_coverage(dir, expected)?;
         chain.check_last(dir, expected)?;
-        chain.check_links()?;
+        chain.check_links(expected.clean.is_some())?;
         Ok(chain)
     }
 
@@ -138,8 +138,8 @@ impl Chain {
     }
 
     /// Each segment but the last must be what its successor says, and sealed; only the one before an empty last one may
-    /// still lack its footer.
-    fn check_links(&mut self) -> Result<(), Error> {
+    /// still lack its footer, and not when the last run closed cleanly.
+    fn check_links(&mut self, clean: bool) -> Result<(), Error> {
         for (before, after) in self.segments.iter().zip(self.segments.iter().skip(1)) {
             let pin = Pin::from(&after.header.predecessor);
             let room = before.len.saturating_sub(BLOCK as u64);
@@ -165,7 +165,10 @@ impl Chain {
             }
             let is_last = self.segments.last().is_some_and(|last| last.number() == after.number());
             let limit = after.frames_limit();
-            if !is_last || scan::used_until(&after.path, &*after.file, FIRST_FRAME, limit)? > FIRST_FRAME {
+            if !is_last
+                || clean
+                || scan::used_until(&after.path, &*after.file, FIRST_FRAME, limit)? > FIRST_FRAME
+            {
                 let (expected, found) = match before.footer {
                     Err(NoFooter::Bad { expected, found }) => (Some(expected), Some(found)),
                     _ => (None, None),
@@ -176,7 +179,7 @@ impl Chain {
                     ..Corruption::new(
                         &before.path,
                         room,
-                        "the footer is not valid, and its successor has frames",
+                        "the footer is not valid, although the segment was sealed",
                     )
                 })));
             }
