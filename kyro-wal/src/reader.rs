@@ -31,6 +31,8 @@ pub struct Reader {
     given: bool,
     /// Whether what follows the cursor was searched for frames that should have been reached.
     searched: bool,
+    /// The largest bound so far. What was read ahead beyond it may since have been taken back and written anew.
+    bound: u64,
 }
 
 impl Reader {
@@ -63,12 +65,22 @@ impl Reader {
         }
         let cursor = Cursor::new(&segment, segment.frames_limit(), MAX_PAYLOAD);
         let dir = dir.to_owned();
-        Ok(Self { storage, dir, uuid, next_offset: from, segment, cursor, given: false, searched: false })
+        Ok(Self {
+            storage,
+            dir,
+            uuid,
+            next_offset: from,
+            segment,
+            cursor,
+            given: false,
+            searched: false,
+            bound: 0,
+        })
     }
 
     /// The next frame that starts before the offset `before`; `None` once all of them were given. Call again later with
-    /// a larger bound: it goes on where it was. The first frame given is the one that holds the offset asked for at
-    /// [`open`](Self::open), which may start earlier.
+    /// a larger bound: it goes on where it was, and reads afresh (so keep a bound until it is exhausted). The first
+    /// frame given is the one that holds the offset asked for at [`open`](Self::open), which may start earlier.
     ///
     /// The bound must be an offset that the log has reached: every frame that starts before it is wholly written.
     ///
@@ -96,6 +108,10 @@ impl Reader {
         if std::mem::take(&mut self.given) {
             self.cursor.advance();
             self.searched = false;
+        }
+        if before > self.bound {
+            self.bound = before;
+            self.cursor.forget();
         }
         while self.next_offset < before {
             match self.peek()? {
@@ -130,13 +146,14 @@ impl Reader {
     /// Goes on in the segment that names this one as its predecessor, if there is one.
     fn enter_successor(&mut self) -> Result<bool, Error> {
         let number = self.segment.number();
-        let numbers = segment::numbers(&*self.storage, &self.dir)?;
-        let Some(&next) = numbers.iter().find(|&&next| next > number) else { return Ok(false) };
-        let open = Segment::open(&*self.storage, &self.dir, next, Some(&self.uuid));
-        let successor = match open {
-            // Purged in between; the next call finds what is left.
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other?,
+        let successor = loop {
+            let numbers = segment::numbers(&*self.storage, &self.dir)?;
+            let Some(&next) = numbers.iter().find(|&&next| next > number) else { return Ok(false) };
+            match Segment::open(&*self.storage, &self.dir, next, Some(&self.uuid)) {
+                // Purged in between: look again. The live segment is never purged, so this ends.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                other => break other?,
+            }
         };
         let before = successor.header.predecessor;
         let place = self.cursor.place();

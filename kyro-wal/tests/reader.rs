@@ -6,7 +6,8 @@ mod rig;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kyro_wal::storage::{RealStorage, SimDisk};
+use kyro_wal::storage::sim::{Fault, FaultKind};
+use kyro_wal::storage::{RealStorage, SimDisk, Storage};
 use kyro_wal::{Error, Reader, Wal};
 use rig::*;
 
@@ -128,6 +129,33 @@ fn damage_is_an_error_and_not_an_end() {
         };
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
     }
+}
+
+#[test]
+fn what_was_read_ahead_and_then_taken_back_is_not_given() {
+    let mut took_back = 0;
+    for lead in 0..60 {
+        let disk = disk();
+        let mut wal = create(&disk);
+        let first = commit(&mut wal);
+        let mut reader = reader(&disk, 0);
+        // A group that the disk refuses, wholly or nearly written, while the reader reads what comes before it.
+        for _ in 0..lead {
+            assert!(disk.len(std::path::Path::new("/wal/none")).is_err());
+        }
+        wal.append(1, b"refused").unwrap();
+        wal.append(1, &[9; 3_000]).unwrap();
+        disk.inject(Fault { at: 0, kind: FaultKind::ShortWrite, sticky: true });
+        assert!(matches!(wal.write_group(), Err(Error::StorageFull { certain: false, .. })));
+        assert_eq!(follow(&mut reader, 1), [first]);
+        let bytes = disk.read(&segment(1)).unwrap();
+        took_back += u32::from(bytes.windows(7).any(|window| window == b"refused"));
+        disk.clear_faults();
+        wal.append(1, b"instead").unwrap();
+        wal.write_group().unwrap();
+        assert_eq!(follow(&mut reader, 2)[0].payload, b"instead");
+    }
+    assert!(took_back > 10, "{took_back}");
 }
 
 #[test]
