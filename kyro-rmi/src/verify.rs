@@ -80,29 +80,37 @@ impl Operation for EveryKey<'_> {
             if let Some(count) = histogram.get_mut(off.min(64) as usize) {
                 *count += 1;
             }
-            // The lower bound of an absent key may also be at its window's end.
-            let check = |key: u64, position: u64| {
-                let start = model.window_start(kernel, body, key);
-                if position.wrapping_sub(start) > length {
-                    Err(outside(model, key, position, start))
-                } else {
-                    Ok(())
-                }
-            };
             if key > 0 && before != Some(key - 1) {
-                check(key - 1, position)?;
+                check_one(kernel, model, body, key - 1, position)?;
             }
             if key < u64::MAX && keys.get(position as usize + 1) != Some(&(key + 1)) {
-                check(key + 1, position + 1)?;
+                check_one(kernel, model, body, key + 1, position + 1)?;
             }
             if position == 0 {
-                check(0, 0)?;
-                check(u64::MAX, keys.len() as u64 - u64::from(keys.last() == Some(&u64::MAX)))?;
+                check_one(kernel, model, body, 0, 0)?;
+                let top = keys.len() as u64 - u64::from(keys.last() == Some(&u64::MAX));
+                check_one(kernel, model, body, u64::MAX, top)?;
             }
             before = Some(key);
         }
         Ok(histogram)
     }
+}
+
+/// Checks that `position`, the lower bound of `key`, is within the key's window or at its end.
+#[inline(always)]
+fn check_one<K: Kernel>(
+    kernel: K,
+    model: &Model,
+    body: &[u8],
+    key: u64,
+    position: u64,
+) -> Result<(), VerifyError> {
+    let start = model.window_start(kernel, body, key);
+    if position.wrapping_sub(start) > model.window.keys as u64 {
+        return Err(outside(model, key, position, start));
+    }
+    Ok(())
 }
 
 #[cold]
