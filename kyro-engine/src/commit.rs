@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -108,9 +109,14 @@ impl Promise {
         drop(state);
         slot.filled.notify_one();
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
+}
+
+/// Wakes a task. Its waker is somebody else's code, on the committer's thread: a panic of it stays its own.
+pub(crate) fn wake(waker: Waker) {
+    std::panic::catch_unwind(AssertUnwindSafe(|| waker.wake())).ok();
 }
 
 impl Drop for Promise {

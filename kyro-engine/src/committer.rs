@@ -8,19 +8,21 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 use kyro_wal::{Recovery, SpareJob, Wal};
 
 use crate::commit::{Committed, Promise};
-use crate::delta::Delta;
 use crate::error::{CloseError, MaintenanceError, WriteError};
 use crate::maintenance::Wake;
 use crate::options::Durability;
-use crate::queue::{Frozen, Purged, Request, Requests, Write};
+use crate::queue::{Frozen, Patience, Purged, Request, Requests, Write};
 use crate::shared::Shared;
 
 /// Payload bytes after which a group is closed, whatever still waits.
 const MAX_GROUP_BYTES: usize = 4 << 20;
+
+/// Batches after which a group is closed: what bounds the time of the first of them.
+const MAX_GROUP_BATCHES: usize = 1024;
 
 /// A group waits for writers at most this part of the last sync's time, and at most this long.
 const LINGER_SHARE: u32 = 4;
@@ -35,6 +37,17 @@ pub(crate) enum Log {
     Live(Box<Wal>),
     /// Gone: it failed between the two, or it was closed.
     Gone,
+}
+
+/// What opening leaves to the committer.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) log: Log,
+    /// The oldest event without a key that the log keeps.
+    pub(crate) oldest_event: Option<u64>,
+    /// The session's epoch, and whether the manifest already says so.
+    pub(crate) epoch: u64,
+    pub(crate) begun: bool,
 }
 
 /// A batch whose frame is in the log's buffer.
@@ -68,6 +81,9 @@ pub(crate) struct Committer {
     expected_batches: usize,
     /// How long to wait for them.
     linger: Duration,
+    /// The session's epoch, and whether the manifest says so: it does from the first write on.
+    epoch: u64,
+    begun: bool,
 }
 
 /// What to do after a request.
@@ -80,63 +96,55 @@ impl Committer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         requests: Requests,
-        log: Log,
-        oldest_event: Option<u64>,
+        start: Start,
         wake_maintenance: Sender<Wake>,
         spare_jobs: Sender<SpareJob>,
     ) -> Self {
         Self {
+            // A log that was not closed cleanly ends without a witness.
+            unconfirmed: matches!(start.log, Log::Live(_)),
             shared,
             requests,
-            log,
-            oldest_event,
+            log: start.log,
+            oldest_event: start.oldest_event,
+            epoch: start.epoch,
+            begun: start.begun,
             wake_maintenance,
             spare_jobs,
             pending: Vec::new(),
             unsynced: false,
-            unconfirmed: false,
             last_sync: Instant::now(),
             expected_batches: 0,
             linger: Duration::ZERO,
         }
     }
 
-    /// Serves requests until it is told to close. Never panics on purpose; if it does, the caller poisons.
+    /// Serves requests until it is told to close. However it ends, everything that waits is then answered.
     pub(crate) fn run(mut self) {
         loop {
-            let request = match self.patience() {
-                None => self.requests.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(patience) => self.requests.receiver.recv_timeout(patience),
-            };
-            match request {
-                Ok(request) => {
+            match self.requests.next(self.patience()) {
+                Some(request) => {
                     if matches!(self.serve(request), Next::Stop) {
                         break;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.idle(),
-                Err(RecvTimeoutError::Disconnected) => break,
+                None => self.idle(),
             }
         }
         self.shared.visible.close();
-        while let Ok(request) = self.requests.receiver.try_recv() {
-            if let Request::Write(write) = request {
-                write.promise.fill(Err(WriteError::Closed));
-            }
-        }
     }
 
     /// How long to wait for a request before [`Committer::idle`] has something to do.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&self) -> Patience {
         if self.shared.health.poisoned().is_some() {
-            return None;
+            return Patience::Forever;
         }
         match self.shared.options.durability {
-            Durability::Interval(period) if self.unsynced => {
-                Some(period.saturating_sub(self.last_sync.elapsed()))
+            Durability::Interval(period) if self.unsynced => Patience::Until(self.last_sync + period),
+            Durability::Always | Durability::Interval(_) if self.unconfirmed => {
+                Patience::Until(Instant::now() + self.shared.options.confirm_after)
             }
-            Durability::Never => None,
-            _ => self.unconfirmed.then_some(self.shared.options.confirm_after),
+            _ => Patience::Forever,
         }
     }
 
@@ -147,14 +155,13 @@ impl Committer {
             self.sync().ok();
             return;
         }
-        let Log::Live(wal) = &mut self.log else { return };
-        match wal.confirm() {
-            // Where there is no room for a witness, the next group will be one.
-            Ok(_) | Err(kyro_wal::Error::StorageFull { .. }) => self.unconfirmed = false,
-            Err(error) => {
-                self.poison(&error);
-            }
+        self.unconfirmed = false;
+        let Ok(wal) = self.live() else { return };
+        if let Err(error) = wal.confirm() {
+            // Where there was no room for a witness, or no descriptor, the next group will be one.
+            self.failed(&error);
         }
+        self.publish_log_stats();
     }
 
     fn serve(&mut self, mut request: Request) -> Next {
@@ -201,6 +208,7 @@ impl Committer {
     /// groups that take turns, each half as large.
     fn commit_group(&mut self, first: Write) -> Option<Request> {
         let mut bytes = 0;
+        let mut batches = 0;
         let mut deadline = None;
         let mut next = Some(Request::Write(first));
         let mut leftover = None;
@@ -209,20 +217,24 @@ impl Committer {
                 leftover = Some(request);
                 break;
             };
-            self.requests.taken(&write);
             bytes += write.payload.len();
+            batches += 1;
             self.append(write);
-            if bytes >= MAX_GROUP_BYTES {
+            if bytes >= MAX_GROUP_BYTES || batches >= MAX_GROUP_BATCHES {
                 break;
             }
-            next = self.requests.receiver.try_recv().ok();
-            if next.is_none() && self.pending.len() < self.expected_batches {
+            next = self.requests.next(Patience::None);
+            if next.is_none() && batches < self.expected_batches && self.syncs_every_group() {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.linger);
-                next = self.requests.receiver.recv_deadline(deadline).ok();
+                next = self.requests.next(Patience::Until(deadline));
             }
         }
         self.finish_group();
         leftover
+    }
+
+    fn syncs_every_group(&self) -> bool {
+        matches!(self.shared.options.durability, Durability::Always)
     }
 
     fn append(&mut self, write: Write) {
@@ -236,39 +248,54 @@ impl Committer {
             Err(kyro_wal::Error::TooLarge { bytes, max_bytes, .. }) => {
                 promise.fill(Err(WriteError::TooLarge { what: "batch", bytes, limit: max_bytes }));
             }
-            Err(error) => {
-                let reason = self.poison(&error);
-                promise.fill(Err(WriteError::Poisoned { reason }));
-            }
+            Err(error) => promise.fill(Err(self.failed(&error))),
         }
     }
 
-    /// The log, ready for a frame. The session's first write clears the mark of the last clean close, durably.
+    /// The log, ready for a frame. The session's first write makes its epoch durable and clears the mark of the last
+    /// clean close; until then nothing has been written, so that a full disk can be opened and read.
     fn live(&mut self) -> Result<&mut Wal, WriteError> {
         self.refuse_poisoned()?;
-        if matches!(self.log, Log::Clean(_)) {
+        if !self.begun {
+            let epoch = self.epoch;
             let begun = self.shared.manifest.update(|manifest| {
-                manifest.epoch += 1;
+                manifest.epoch = epoch;
                 manifest.clean = None;
             });
             if let Err(error) = begun {
-                let reason = format!("{}: {error}", self.shared.manifest.path().display());
-                if kyro_wal::storage::is_storage_full(&error) {
-                    return Err(WriteError::StorageFull { reason: reason.into() });
-                }
-                let reason = self.shared.health.poison(reason);
-                return Err(WriteError::Poisoned { reason });
+                let reason: Arc<str> = format!("{}: {error}", self.shared.manifest.path().display()).into();
+                return Err(if kyro_wal::storage::is_storage_full(&error) {
+                    WriteError::StorageFull { reason }
+                } else {
+                    WriteError::NotWritten { reason }
+                });
             }
-            if let Log::Clean(recovery) = std::mem::replace(&mut self.log, Log::Gone) {
-                match recovery.finish(self.shared.manifest.current().epoch) {
-                    Ok((wal, _)) => self.log = Log::Live(Box::new(wal)),
-                    Err(error) => return Err(WriteError::Poisoned { reason: self.poison(&error) }),
-                }
-            }
+            self.begun = true;
         }
+        self.log = match std::mem::replace(&mut self.log, Log::Gone) {
+            Log::Clean(recovery) => match recovery.finish(self.epoch) {
+                Ok((wal, _)) => Log::Live(Box::new(wal)),
+                Err(error) => return Err(WriteError::Poisoned { reason: self.poison(&error) }),
+            },
+            other => other,
+        };
         match &mut self.log {
             Log::Live(wal) => Ok(wal),
             Log::Clean(_) | Log::Gone => Err(WriteError::Closed),
+        }
+    }
+
+    /// What a failure of the log is to a writer whose batch was not acknowledged. Only the log itself says when it
+    /// takes nothing more; whatever else failed has written nothing, and may pass.
+    fn failed(&self, error: &kyro_wal::Error) -> WriteError {
+        let reason = || Arc::from(describe(error));
+        match error {
+            kyro_wal::Error::Poisoned { .. } => WriteError::CommitUnknown { reason: self.poison(error) },
+            kyro_wal::Error::StorageFull { certain: true, .. } => {
+                WriteError::StorageFull { reason: reason() }
+            }
+            kyro_wal::Error::StorageFull { .. } => WriteError::CommitUnknown { reason: reason() },
+            _ => WriteError::NotWritten { reason: reason() },
         }
     }
 
@@ -278,22 +305,9 @@ impl Committer {
             return;
         }
         if let Err(error) = wal.write_group() {
-            if let kyro_wal::Error::StorageFull { certain, .. } = &error {
-                let certain = *certain;
-                wal.abort_group();
-                let reason: Arc<str> = describe(&error).into();
-                self.fail_pending(|| {
-                    let reason = Arc::clone(&reason);
-                    if certain {
-                        WriteError::StorageFull { reason }
-                    } else {
-                        WriteError::CommitUnknown { reason }
-                    }
-                });
-                return;
-            }
-            let reason = self.poison(&error);
-            self.fail_pending(|| WriteError::CommitUnknown { reason: Arc::clone(&reason) });
+            // The log has dropped the group and taken its offsets back, whatever the error.
+            let error = self.failed(&error);
+            self.fail_pending(&error);
             return;
         }
         self.unsynced = true;
@@ -308,7 +322,7 @@ impl Committer {
                 WriteError::Poisoned { reason } => reason,
                 other => other.to_string().into(),
             };
-            self.fail_pending(|| WriteError::CommitUnknown { reason: Arc::clone(&reason) });
+            self.fail_pending(&WriteError::CommitUnknown { reason });
             return;
         }
         self.apply_group();
@@ -328,14 +342,14 @@ impl Committer {
                 Err(error) => {
                     // Our own bytes, laid down by `Batch`: only a bug or bad memory comes here.
                     let reason = self.shared.health.poison(error.to_string());
-                    return self.fail_pending(|| WriteError::CommitUnknown { reason: Arc::clone(&reason) });
+                    return self.fail_pending(&WriteError::CommitUnknown { reason });
                 }
             }
             next = pending.first_offset + u64::from(pending.operations);
             commits.operations.fetch_add(u64::from(pending.operations), Ordering::Relaxed);
         }
         // Whoever waits now and whoever is about to be answered: as many may be in the next group.
-        self.expected_batches = self.pending.len() + self.requests.receiver.len();
+        self.expected_batches = self.pending.len() + self.requests.batches();
         self.shared.visible.publish(next);
         for Pending { first_offset, operations, promise, .. } in self.pending.drain(..) {
             let last_offset = first_offset + u64::from(operations) - 1;
@@ -356,9 +370,9 @@ impl Committer {
         }
     }
 
-    fn fail_pending(&mut self, error: impl Fn() -> WriteError) {
+    fn fail_pending(&mut self, error: &WriteError) {
         for pending in self.pending.drain(..) {
-            pending.promise.fill(Err(error()));
+            pending.promise.fill(Err(error.clone()));
         }
     }
 
@@ -391,17 +405,19 @@ impl Committer {
             return Err(maintenance(&error));
         }
         self.refuse_poisoned().map_err(|error| maintenance(&error))?;
+        if let Some(left) = self.shared.views.load().frozen.clone() {
+            // An earlier flush failed: its delta first. What came since waits in the one that still grows.
+            return Ok(Frozen { fresh: false, ..left });
+        }
+        let through = self.shared.visible.next();
+        let mut frozen = Frozen { delta: None, through, oldest_event: self.oldest_event, fresh: true };
         if self.shared.views.load().delta.operations() > 0 {
             self.shared.views.replace(|view| {
-                let full = std::mem::replace(&mut view.delta, Arc::new(Delta::default()));
-                view.frozen.insert(0, full);
+                frozen.delta = Some(std::mem::take(&mut view.delta));
+                view.frozen = Some(frozen.clone());
             });
         }
-        Ok(Frozen {
-            through: self.shared.visible.next(),
-            oldest_event: self.oldest_event,
-            deltas: self.shared.views.load().frozen.clone(),
-        })
+        Ok(frozen)
     }
 
     fn purge(&mut self, before: u64) -> Result<Purged, MaintenanceError> {
@@ -414,10 +430,17 @@ impl Committer {
                 |source| MaintenanceError::Io { doing: "write", path: manifest.path().to_owned(), source },
             )?;
         }
+        // What cannot be removed now is history that is kept a little longer.
         let purged = wal.purge_before(before);
         self.publish_log_stats();
+        let commits = &self.shared.commits;
+        let left = commits.wal_segments.load(Ordering::Relaxed);
+        commits.wal_segments_kept.store(left, Ordering::Relaxed);
         match purged {
             Ok(purged) => Ok(Purged { segments: purged.segments }),
+            Err(kyro_wal::Error::Io { action, path, source }) => {
+                Err(MaintenanceError::Io { doing: action, path, source })
+            }
             Err(error) => Err(MaintenanceError::Poisoned { reason: self.poison(&error) }),
         }
     }

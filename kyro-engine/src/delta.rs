@@ -58,7 +58,7 @@ const NUMBER_BITS: u32 = 40;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 
 /// Memory a version takes beside its value, and bytes a frame takes in the log beside its payload; by estimate.
-const ENTRY_BYTES: u64 = 100;
+const ENTRY_BYTES: u64 = 160;
 const FRAME_BYTES: u64 = 64;
 
 /// What applying one payload did.

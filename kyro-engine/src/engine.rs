@@ -14,7 +14,7 @@ use kyro_wal::storage::{LockGuard, RealStorage, Storage};
 
 use crate::batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 use crate::commit::{self, Commit};
-use crate::committer::Committer;
+use crate::committer::{Committer, Start};
 use crate::counters::{Counters, Event as Counted};
 use crate::delta::Version;
 use crate::error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError};
@@ -64,9 +64,11 @@ impl Engine {
         dir: impl AsRef<Path>,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let Opened { shared, requests, log, oldest_event, lock } = open(storage, dir.as_ref(), options)?;
-        let threads = Threads::start(&shared, requests, oldest_event, log, lock).map_err(|source| {
-            OpenError::Io { doing: "start the threads for", path: dir.as_ref().to_owned(), source }
+        let Opened { shared, requests, start, lock } = open(storage, dir.as_ref(), options)?;
+        let threads = Threads::start(&shared, requests, start, lock).map_err(|source| OpenError::Io {
+            doing: "start the threads for",
+            path: dir.as_ref().to_owned(),
+            source,
         })?;
         // What an earlier session left to do.
         threads.wake();
@@ -281,7 +283,10 @@ impl Engine {
         };
         too_large("value", batch.largest_value(), self.shared.options.max_value_bytes as usize)?;
         too_large("batch", batch.bytes(), MAX_BATCH_BYTES)?;
-        too_large("batch (operations)", batch.len(), MAX_BATCH_OPERATIONS)?;
+        if batch.len() > MAX_BATCH_OPERATIONS {
+            let (operations, limit) = (batch.len(), MAX_BATCH_OPERATIONS);
+            return Err(WriteError::TooManyOperations { operations, limit });
+        }
         if batch.is_empty() {
             return Err(WriteError::EmptyBatch);
         }
@@ -321,8 +326,7 @@ impl Engine {
         // After the view: what becomes visible from here on may be in a newer one.
         let visible = self.shared.visible.next();
         let counters = &self.shared.counters;
-        let deltas = std::iter::once(&view.delta).chain(&view.frozen);
-        if let Some(version) = deltas.map(|delta| delta.get(key, visible)).find(Option::is_some).flatten() {
+        if let Some(version) = view.deltas().find_map(|delta| delta.get(key, visible)) {
             counters.count(Counted::DeltaRead);
             return Ok(from_delta(version));
         }
@@ -347,8 +351,7 @@ fn stats(shared: &Shared) -> Stats {
     let maintenance = &shared.maintenance;
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let total = |event| shared.counters.total(event);
-    let recent = std::iter::once(&view.delta).chain(&view.frozen);
-    let delta_entries = recent.map(|delta| delta.len() as u64).sum();
+    let delta_entries = view.deltas().map(|delta| delta.len() as u64).sum();
     Stats {
         next_offset: shared.visible.next(),
         oldest_offset: load(&commits.wal_oldest_offset),
@@ -384,6 +387,9 @@ fn stats(shared: &Shared) -> Stats {
     }
 }
 
+/// How long preallocation rests after a failure.
+const SPARE_PAUSE: Duration = Duration::from_millis(250);
+
 /// The engine's threads and its lock, ended together by the last handle.
 struct Threads {
     shared: Arc<Shared>,
@@ -403,8 +409,7 @@ impl Threads {
     fn start(
         shared: &Arc<Shared>,
         requests: Requests,
-        oldest_event: Option<u64>,
-        log: crate::committer::Log,
+        start: Start,
         lock: Box<dyn LockGuard>,
     ) -> std::io::Result<Self> {
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
@@ -412,8 +417,7 @@ impl Threads {
         };
         let (wakes, woken) = bounded(1);
         let (spare_jobs, jobs) = bounded::<SpareJob>(1);
-        let committer =
-            Committer::new(Arc::clone(shared), requests, log, oldest_event, wakes.clone(), spare_jobs);
+        let committer = Committer::new(Arc::clone(shared), requests, start, wakes.clone(), spare_jobs);
         let health = Arc::clone(shared);
         let committer = spawn(
             "committer",
@@ -433,9 +437,11 @@ impl Threads {
             "preallocator",
             Box::new(move || {
                 for job in jobs {
-                    // Without a spare, rotation preallocates by itself and meets the same error there.
-                    if let Ok(spare) = job.run() {
-                        owner.queue.ask(Request::Spare(spare));
+                    match job.run() {
+                        Ok(spare) => drop(owner.queue.ask(Request::Spare(spare))),
+                        // Rotation preallocates by itself and meets the same error there. A full disk is not to be
+                        // filled to the brim after every group.
+                        Err(_) => std::thread::sleep(SPARE_PAUSE),
                     }
                 }
             }),
@@ -451,31 +457,49 @@ impl Threads {
 
     fn stop(&self, shared: &Shared) -> Result<(), CloseError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Running { committer, maintenance, preallocator, lock }) = running.take() else {
-            return Ok(());
-        };
+        running.take().map_or(Ok(()), |running| running.stop(shared, &self.wakes))
+    }
+}
+
+impl Running {
+    fn stop(self, shared: &Shared, wakes: &Sender<Wake>) -> Result<(), CloseError> {
         shared.health.close();
         // First whoever needs the committer, then the committer.
-        self.wakes.send(Wake::Stop).ok();
-        maintenance.join().ok();
+        wakes.send(Wake::Stop).ok();
+        self.maintenance.join().ok();
         let turn = shared.take_turn();
         let (reply, answer) = bounded(1);
         let asked = shared.queue.ask(Request::Close(reply));
         let closed = if asked { answer.recv().ok() } else { None };
         drop(turn);
-        committer.join().ok();
-        preallocator.join().ok();
-        drop(lock);
+        self.committer.join().ok();
+        self.preallocator.join().ok();
+        drop(self.lock);
         closed.unwrap_or_else(|| {
             let reason = shared.health.poisoned().unwrap_or_else(|| "the committer stopped".into());
             Err(CloseError::Log { reason })
         })
     }
+
+    fn is_current_thread(&self) -> bool {
+        let current = std::thread::current().id();
+        [&self.committer, &self.maintenance, &self.preallocator]
+            .iter()
+            .any(|own| own.thread().id() == current)
+    }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // Nobody is left to be told; the next open finds the log without its mark and recovers it.
-        self.stop(&Arc::clone(&self.shared)).ok();
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(running) = running else { return };
+        let (shared, wakes) = (Arc::clone(&self.shared), self.wakes.clone());
+        // Nobody is left to be told how it went; the next open finds the log with its mark or recovers it.
+        if running.is_current_thread() {
+            // A waker or a progress callback held the last handle: this thread cannot wait for its own end.
+            std::thread::spawn(move || running.stop(&shared, &wakes).ok());
+        } else {
+            running.stop(&shared, &wakes).ok();
+        }
     }
 }

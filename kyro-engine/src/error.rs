@@ -75,7 +75,7 @@ fn pid_text(pid: Option<u32>) -> String {
 #[non_exhaustive]
 pub enum WriteError {
     /// A value, or the whole batch, is over the limit.
-    #[error("{what} is {bytes} bytes, the limit is {limit}")]
+    #[error("the {what} is {bytes} bytes, the limit is {limit}")]
     TooLarge {
         /// `value` or `batch`.
         what: &'static str,
@@ -84,11 +84,19 @@ pub enum WriteError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The batch holds more operations than a batch may.
+    #[error("the batch holds {operations} operations, the limit is {limit}; split it")]
+    TooManyOperations {
+        /// Operations in the batch.
+        operations: usize,
+        /// [`MAX_BATCH_OPERATIONS`](crate::MAX_BATCH_OPERATIONS).
+        limit: usize,
+    },
     /// The batch holds no operation.
     #[error("the batch holds no operation")]
     EmptyBatch,
-    /// The queue of waiting commits is full: slow down and try again.
-    #[error("the commit queue is full ({reason}); try again shortly")]
+    /// Too much waits already: slow down and try again.
+    #[error("no more writes are taken at the moment: {reason}; try again shortly")]
     Busy {
         /// What the committer is waiting for.
         reason: &'static str,
@@ -99,10 +107,15 @@ pub enum WriteError {
         /// The reason given by the log.
         reason: Arc<str>,
     },
+    /// Something that the write needed could not be done, before anything of it was written: a new segment or the
+    /// manifest could not be made, for example because the process has too many files open.
+    #[error("nothing was written: {reason}; try again")]
+    NotWritten {
+        /// The reason given.
+        reason: Arc<str>,
+    },
     /// The commit failed after bytes may have reached the log.
-    #[error(
-        "the commit's outcome is unknown: {reason}; the engine takes no more writes until it is restarted"
-    )]
+    #[error("the commit's outcome is unknown: {reason}; after a restart it is there whole or not at all")]
     CommitUnknown {
         /// The first failure.
         reason: Arc<str>,
@@ -175,6 +188,9 @@ pub enum MaintenanceError {
         /// What did not hold.
         reason: String,
     },
+    /// It panicked, which is a bug: please report it. The state before it stays in force.
+    #[error("the operation panicked: this is a bug, please report it")]
+    Panicked,
     /// An earlier failure of the log made the engine read-only.
     #[error("the engine is read-only after a storage failure: {reason}; restart it to recover")]
     Poisoned {

@@ -3,21 +3,21 @@
 //! The law of all of them: what is new is durable before it is named, named before it is seen, seen before the old
 //! is removed.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::sync::{MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use crate::committer::describe;
-use crate::delta::{Delta, Version};
 use crate::error::{MaintenanceError, ReadError};
 use crate::indexed_run::IndexedRun;
 use crate::manifest::{Manifest, RunEntry, Uuid};
-use crate::merge::{Item, Merge};
+use crate::merge::Merge;
 use crate::queue::{Frozen, Purged, Request};
-use crate::run_files::{index_path, run_path, write_run};
+use crate::run_files::{index_path, remove_files, write_run};
 use crate::shared::{ProgressMeter, Shared};
 use crate::view::View;
 
@@ -95,12 +95,28 @@ impl Shared {
 impl Turn<'_> {
     /// Writes everything in memory into a new run and lets the log go that it covers. Writers go on.
     pub(crate) fn flush(&self) -> Result<FlushReport, MaintenanceError> {
-        let frozen = self.ask::<Frozen>(Request::Freeze)?;
+        let mut report = FlushReport::default();
+        loop {
+            let frozen = self.ask::<Frozen>(Request::Freeze)?;
+            self.flush_frozen(&frozen, &mut report)?;
+            if frozen.fresh {
+                break;
+            }
+        }
+        let wal = self.shared.manifest.current().wal;
+        // An event without a key lives in the log alone: it is kept from the oldest of them on.
+        let keep_from = wal.oldest_event.map_or(wal.replay_from, |event| event.min(wal.replay_from));
+        let purged = self.ask::<Purged>(|reply| Request::Purge(keep_from, reply))?;
+        Ok(FlushReport { through: wal.replay_from, segments_removed: purged.segments, ..report })
+    }
+
+    fn flush_frozen(&self, frozen: &Frozen, report: &mut FlushReport) -> Result<(), MaintenanceError> {
         let has_older = !self.shared.views.load().runs.is_empty();
-        let sources = frozen.deltas.iter().map(|delta| sorted(delta));
-        let run = write_run(self.shared, "flush", Merge::new(sources), has_older)?;
+        let versions = frozen.delta.iter().flat_map(|delta| delta.to_sorted()).map(Ok);
+        let run = write_run(self.shared, "flush", versions, has_older)?;
         if frozen.through > self.shared.manifest.current().wal.replay_from {
             self.publish(
+                run.as_deref(),
                 |manifest| {
                     manifest.runs.splice(0..0, run.as_deref().map(entry));
                     manifest.wal.replay_from = frozen.through;
@@ -108,20 +124,14 @@ impl Turn<'_> {
                 },
                 |view| {
                     view.runs.splice(0..0, run.clone());
-                    view.frozen.retain(|delta| !frozen.deltas.iter().any(|done| Arc::ptr_eq(done, delta)));
+                    view.frozen = None;
                 },
             )?;
         }
         self.shared.maintenance.flushes.fetch_add(u64::from(run.is_some()), Ordering::Relaxed);
-        // An event without a key lives in the log alone: it is kept from the oldest of them on.
-        let keep_from = frozen.oldest_event.map_or(frozen.through, |event| event.min(frozen.through));
-        let purged = self.ask::<Purged>(|reply| Request::Purge(keep_from, reply))?;
-        Ok(FlushReport {
-            entries: run.as_ref().map_or(0, |run| run.len()),
-            bytes: run.as_ref().map_or(0, |run| run.file_bytes()),
-            through: frozen.through,
-            segments_removed: purged.segments,
-        })
+        report.entries += run.as_ref().map_or(0, |run| run.len());
+        report.bytes += run.as_ref().map_or(0, |run| run.file_bytes());
+        Ok(())
     }
 
     /// Flushes, then merges all runs into one without anything overwritten or deleted.
@@ -149,12 +159,13 @@ impl Turn<'_> {
         let merged = write_run(self.shared, "compact", Merge::new(sources), false)?;
         // Only whoever holds the turn changes the runs, so the old ones are still all there are.
         self.publish(
+            merged.as_deref(),
             |manifest| manifest.runs = merged.iter().map(|run| entry(run)).collect(),
             |view| view.runs = merged.iter().cloned().collect(),
         )?;
         self.shared.maintenance.compactions.fetch_add(1, Ordering::Relaxed);
         for run in &old {
-            self.remove_files(run.number());
+            remove_files(self.shared, run.number());
         }
         Ok(())
     }
@@ -179,35 +190,28 @@ impl Turn<'_> {
         Ok(IndexReport { keys })
     }
 
-    /// First durable in the manifest, then seen by readers. When the manifest cannot be written the new files stay
-    /// behind unnamed (an error may come after it took effect) and go when the directory is next opened.
+    /// First durable in the manifest, then seen by readers. Where the manifest still is the old one after a failure,
+    /// the new run's files go; where that cannot be told they stay, unnamed, until the directory is next opened.
     fn publish(
         &self,
+        new: Option<&IndexedRun>,
         name: impl FnOnce(&mut Manifest),
         show: impl FnOnce(&mut View),
     ) -> Result<(), MaintenanceError> {
         let next_run = self.shared.next_run.load(Ordering::Relaxed);
         let manifest = &self.shared.manifest;
-        manifest
-            .update(|manifest| {
-                name(manifest);
-                manifest.next_run = next_run;
-            })
-            .map_err(|source| MaintenanceError::Io {
-                doing: "write",
-                path: manifest.path().to_owned(),
-                source,
-            })?;
+        let named = manifest.update(|manifest| {
+            name(manifest);
+            manifest.next_run = next_run;
+        });
+        if let Err(source) = named {
+            if let Some(new) = new.filter(|_| manifest.is_in_force()) {
+                remove_files(self.shared, new.number());
+            }
+            return Err(MaintenanceError::Io { doing: "write", path: manifest.path().to_owned(), source });
+        }
         self.shared.views.replace(show);
         Ok(())
-    }
-
-    /// Removes the files of a run that nothing names any more. One that stays is removed at the next open.
-    fn remove_files(&self, number: u64) {
-        let dir = self.shared.runs_dir();
-        for path in [run_path(&dir, number), index_path(&dir, number)] {
-            self.shared.storage.remove(&path).ok();
-        }
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -226,10 +230,6 @@ impl Turn<'_> {
         // The committer drops the reply only when it stops.
         answer.recv().unwrap_or(Err(MaintenanceError::Closed))
     }
-}
-
-fn sorted(delta: &Delta) -> impl Iterator<Item = Item<Version, ReadError>> + use<> {
-    delta.to_sorted().into_iter().map(Ok)
 }
 
 fn entry(run: &IndexedRun) -> RunEntry {
@@ -280,7 +280,9 @@ pub(crate) fn run(shared: &Shared, wakes: &Receiver<Wake>) {
         if matches!(woken, Wake::Stop) {
             return;
         }
-        match tend(shared) {
+        // A panic is a bug. It must not leave writers waiting for a thread that is gone.
+        let tended = std::panic::catch_unwind(AssertUnwindSafe(|| tend(shared)));
+        match tended.unwrap_or(Err(MaintenanceError::Panicked)) {
             Ok(()) => {
                 shared.health.set_maintenance_error(None);
                 backoff = None;
@@ -309,7 +311,7 @@ fn pause_for(wakes: &Receiver<Wake>, pause: Duration) -> Wake {
 
 fn tend(shared: &Shared) -> Result<(), MaintenanceError> {
     let turn = shared.take_turn();
-    if shared.flush_is_due() || !shared.views.load().frozen.is_empty() || log_is_idle(shared) {
+    if shared.flush_is_due() || shared.views.load().frozen.is_some() || log_is_idle(shared) {
         turn.flush()?;
     }
     if shared.options.auto_flush && shared.views.load().runs.len() > shared.options.max_runs {

@@ -237,6 +237,13 @@ impl ManifestFile {
         self.lock().clone()
     }
 
+    /// Whether the file holds what [`current`](Self::current) says: after an update that failed, whether it had no
+    /// effect at all.
+    pub(crate) fn is_in_force(&self) -> bool {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        matches!(Self::read(&*self.storage, dir), Ok(Some(found)) if found == *self.lock())
+    }
+
     /// Replaces the manifest by what `change` makes of it, durably; on an error the old one stays in force.
     ///
     /// (An error of the final directory sync leaves open which of the two a crash would show. Both are whole, and

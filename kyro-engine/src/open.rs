@@ -3,32 +3,34 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use kyro_wal::storage::{LockError, LockGuard, Storage, write_atomically};
 use kyro_wal::{CleanMark, Expected, Identity, Recovery, Tail, Wal};
 
-use crate::committer::Log;
+use crate::committer::{Log, Start};
 use crate::delta::Delta;
 use crate::error::OpenError;
 use crate::maintenance::remove_orphans;
 use crate::manifest::{FILE_NAME, Manifest, ManifestFile, Uuid, WalState};
 use crate::options::Options;
-use crate::queue::{Requests, queue};
+use crate::queue::{Queue, Requests};
 use crate::run_files::{index_path, open_run};
-use crate::shared::{CommitStats, ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
+use crate::shared::{CommitStats, MaintenanceStats, ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
 use crate::stats::RecoveryStats;
 use crate::view::{View, Views};
 use crate::visible::Visible;
+
+/// The epoch of a database's first session.
+const FIRST_EPOCH: u64 = 1;
 
 /// Everything an engine needs to start its threads.
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Shared>,
     pub(crate) requests: Requests,
-    pub(crate) log: Log,
-    pub(crate) oldest_event: Option<u64>,
+    pub(crate) start: Start,
     pub(crate) lock: Box<dyn LockGuard>,
 }
 
@@ -56,6 +58,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         recovery: RecoveryStats { indexes_rebuilt: rebuilt.len() as u64, ..RecoveryStats::default() },
         oldest_event: manifest.wal.oldest_event,
         next_offset: 0,
+        epoch: manifest.epoch + 1,
+        begun: false,
     };
     let manifest_file = ManifestFile::hold(Arc::clone(&storage), dir, manifest.clone());
     let wal_dir = dir.join(WAL_DIR);
@@ -74,18 +78,23 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         Log::Gone => {}
     }
 
-    let (queue, requests) = queue(options.max_queue);
+    let queue = Arc::new(Queue::new(options.max_queue));
+    let requests = Requests::new(Arc::clone(&queue));
+    let start =
+        Start { log, oldest_event: recovered.oldest_event, epoch: recovered.epoch, begun: recovered.begun };
+    let maintenance = MaintenanceStats::default();
+    maintenance.index_builds.store(rebuilt.len() as u64, Ordering::Relaxed);
     let shared = Arc::new(Shared {
         dir: dir.to_owned(),
         uuid: manifest.uuid.0,
         manifest: manifest_file,
-        views: Views::new(View { delta: Arc::new(delta), frozen: Vec::new(), runs }),
+        views: Views::new(View { delta: Arc::new(delta), frozen: None, runs }),
         visible: Arc::new(Visible::new(recovered.next_offset)),
         queue,
         counters: Default::default(),
         health: Default::default(),
         commits,
-        maintenance: Default::default(),
+        maintenance,
         turn: Default::default(),
         next_run: AtomicU64::new(manifest.next_run),
         recovery: recovered.recovery,
@@ -98,25 +107,30 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         // A cache: where it cannot be written the next open trains again.
         write_atomically(&*shared.storage, &index_path(&runs_dir, number), &bytes).ok();
     }
-    Ok(Opened { shared, requests, log, oldest_event: recovered.oldest_event, lock })
+    Ok(Opened { shared, requests, start, lock })
 }
 
 struct Recovered {
     recovery: RecoveryStats,
     oldest_event: Option<u64>,
     next_offset: u64,
+    /// As in [`Start`].
+    epoch: u64,
+    begun: bool,
 }
 
-/// Makes the directory and whatever parents it lacks, each durable in its own parent.
+/// Makes the directory and whatever parents it lacks, each durable in its own parent. One that is there is left alone.
 fn create_dir(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
     let error = |doing| move |source| OpenError::Io { doing, path: dir.to_owned(), source };
-    match storage.create_dir(dir) {
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-            create_dir(storage, parent(dir).ok_or(missing).map_err(error("create"))?)?;
-            storage.create_dir(dir).map_err(error("create"))?;
-        }
-        other => other.map_err(error("create"))?,
+    match storage.list(dir) {
+        Ok(_) => return Ok(()),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
+        Err(other) => return Err(error("read")(other)),
     }
+    if let Some(parent) = parent(dir) {
+        create_dir(storage, parent)?;
+    }
+    storage.create_dir(dir).map_err(error("create"))?;
     parent(dir).map_or(Ok(()), |parent| storage.sync_dir(parent).map_err(error("sync the parent of")))
 }
 
@@ -192,22 +206,18 @@ fn open_log(
     recovered: &mut Recovered,
 ) -> Result<Log, OpenError> {
     let manifest = manifest_file.current();
-    let write_manifest = |change: &dyn Fn(&mut Manifest)| {
-        manifest_file.update(change).map_err(|source| OpenError::Io {
-            doing: "write",
-            path: manifest_file.path().to_owned(),
-            source,
-        })
-    };
     let wal_options = wal_options(options);
     let Some(first_segment) = manifest.wal.first_segment else {
         let wal = create_log(storage, wal_dir, &manifest, wal_options)?;
         let first_segment = wal.stats().first_segment;
         // Before the log's first frame: from now on its absence is damage, not a beginning.
-        write_manifest(&|manifest| {
-            manifest.epoch = 1;
+        let named = manifest_file.update(|manifest| {
+            manifest.epoch = FIRST_EPOCH;
             manifest.wal.first_segment = Some(first_segment);
-        })?;
+        });
+        let path = manifest_file.path().to_owned();
+        named.map_err(|source| OpenError::Io { doing: "write", path, source })?;
+        (recovered.epoch, recovered.begun) = (FIRST_EPOCH, true);
         return Ok(Log::Live(Box::new(wal)));
     };
     let clean: Option<CleanMark> = manifest.clean.map(Into::into);
@@ -220,8 +230,8 @@ fn open_log(
         recovered.next_offset = mark.next_offset;
         return Ok(Log::Clean(Box::new(recovery)));
     }
-    write_manifest(&|manifest| manifest.epoch += 1)?;
-    let (wal, tail) = recovery.finish(manifest_file.current().epoch).map_err(log_error)?;
+    // Settling the tail needs no space and makes no segment: the epoch becomes durable with the first write.
+    let (wal, tail) = recovery.finish(recovered.epoch).map_err(log_error)?;
     recovered.recovery.tail = tail_text(&tail);
     recovered.next_offset = wal.next_offset();
     Ok(Log::Live(Box::new(wal)))
@@ -246,7 +256,7 @@ fn create_log(
         let path = wal_dir.join(name);
         storage.remove(&path).map_err(io("remove", path.clone()))?;
     }
-    let identity = Identity { uuid: manifest.uuid.0, epoch: 1 };
+    let identity = Identity { uuid: manifest.uuid.0, epoch: FIRST_EPOCH };
     Wal::create(Arc::clone(storage), wal_dir, identity, options).map_err(log_error)
 }
 

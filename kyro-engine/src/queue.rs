@@ -1,11 +1,14 @@
 //! The way into the committer: a queue bounded in batches and in bytes.
+//!
+//! It is our own, not a channel, because of its end: once the committer is gone, whatever it did not take is answered,
+//! and nothing can be put behind it. Both happen under one lock, so no writer waits for an answer that cannot come.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::Sender;
 
 use crate::commit::Promise;
 use crate::delta::Delta;
@@ -27,7 +30,7 @@ pub(crate) struct Write {
 pub(crate) enum Request {
     /// Commit a batch.
     Write(Write),
-    /// Stop growing the delta: it becomes a frozen one, a new one takes its place.
+    /// Stop growing the delta: it becomes the frozen one, a new one takes its place.
     Freeze(Sender<Result<Frozen, MaintenanceError>>),
     /// Remove the log's segments that hold nothing at or after this offset.
     Purge(u64, Sender<Result<Purged, MaintenanceError>>),
@@ -39,15 +42,17 @@ pub(crate) enum Request {
     Close(Sender<Result<(), CloseError>>),
 }
 
-/// The answer to [`Request::Freeze`].
-#[derive(Debug)]
+/// A delta that no longer grows.
+#[derive(Debug, Clone)]
 pub(crate) struct Frozen {
-    /// Everything below this offset is in the frozen deltas or in runs.
+    /// The delta; `None` when there is nothing to flush.
+    pub(crate) delta: Option<Arc<Delta>>,
+    /// Everything below this offset is in it or in runs.
     pub(crate) through: u64,
     /// The oldest event without a key that the log keeps.
     pub(crate) oldest_event: Option<u64>,
-    /// The deltas that no longer grow, newest first. Empty when there is nothing to flush.
-    pub(crate) deltas: Vec<Arc<Delta>>,
+    /// Whether it was frozen by this request; otherwise an earlier flush failed and left it, and there is more.
+    pub(crate) fresh: bool,
 }
 
 /// The answer to [`Request::Purge`].
@@ -59,69 +64,234 @@ pub(crate) struct Purged {
 /// The writers' end.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    sender: Sender<Request>,
-    bytes: Arc<AtomicU64>,
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    room: Condvar,
+    max_batches: usize,
 }
 
-/// The committer's end.
-#[derive(Debug)]
-pub(crate) struct Requests {
-    pub(crate) receiver: Receiver<Request>,
-    bytes: Arc<AtomicU64>,
+#[derive(Debug, Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    batches: usize,
+    bytes: u64,
+    closed: bool,
+    /// Whether the committer sleeps, and how many writers do: nobody is woken for nothing.
+    committer_sleeps: bool,
+    writers_asleep: usize,
 }
 
-pub(crate) fn queue(max_batches: usize) -> (Queue, Requests) {
-    let (sender, receiver) = bounded(max_batches.max(1));
-    let bytes = Arc::new(AtomicU64::new(0));
-    (Queue { sender, bytes: Arc::clone(&bytes) }, Requests { receiver, bytes })
+impl Waiting {
+    fn has_room(&self, bytes: u64, max_batches: usize) -> Result<(), WriteError> {
+        if self.closed {
+            return Err(WriteError::Closed);
+        }
+        if self.batches >= max_batches {
+            return Err(WriteError::Busy { reason: "too many batches wait for the log" });
+        }
+        if self.bytes > 0 && self.bytes + bytes > MAX_QUEUED_BYTES {
+            return Err(WriteError::Busy { reason: "too many bytes wait for the log" });
+        }
+        Ok(())
+    }
 }
 
 impl Queue {
+    pub(crate) fn new(max_batches: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            arrived: Condvar::new(),
+            room: Condvar::new(),
+            max_batches: max_batches.max(1),
+        }
+    }
+
     /// Puts a batch into the queue, or says at once why not.
     pub(crate) fn try_write(&self, write: Write) -> Result<(), WriteError> {
-        let bytes = write.payload.len() as u64;
-        if !self.reserve(bytes) {
-            return Err(WriteError::Busy { reason: "too many bytes wait for the log" });
-        }
-        self.sender.try_send(Request::Write(write)).map_err(|refused| {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            match refused {
-                TrySendError::Full(_) => WriteError::Busy { reason: "too many batches wait for the log" },
-                TrySendError::Disconnected(_) => WriteError::Closed,
-            }
-        })
+        let waiting = self.lock();
+        waiting.has_room(write.payload.len() as u64, self.max_batches)?;
+        self.put(waiting, Request::Write(write));
+        Ok(())
     }
 
     /// Puts a batch into the queue, and waits for room where there is none.
     pub(crate) fn write(&self, write: Write) -> Result<(), WriteError> {
-        let bytes = write.payload.len() as u64;
-        while !self.reserve(bytes) {
-            std::thread::sleep(Duration::from_millis(1));
+        let mut waiting = self.lock();
+        loop {
+            match waiting.has_room(write.payload.len() as u64, self.max_batches) {
+                Ok(()) => break,
+                Err(WriteError::Busy { .. }) => {
+                    waiting.writers_asleep += 1;
+                    waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                    waiting.writers_asleep -= 1;
+                }
+                Err(other) => return Err(other),
+            }
         }
-        self.sender.send(Request::Write(write)).map_err(|_| {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            WriteError::Closed
-        })
+        self.put(waiting, Request::Write(write));
+        Ok(())
     }
 
     /// Asks for something other than a write. `false` when the committer is gone.
     pub(crate) fn ask(&self, request: Request) -> bool {
-        self.sender.send(request).is_ok()
+        let waiting = self.lock();
+        if waiting.closed {
+            return false;
+        }
+        self.put(waiting, request);
+        true
     }
 
-    fn reserve(&self, bytes: u64) -> bool {
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before == 0 || before + bytes <= MAX_QUEUED_BYTES;
-        if !fits {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    fn put(&self, mut waiting: MutexGuard<'_, Waiting>, request: Request) {
+        if let Request::Write(write) = &request {
+            waiting.batches += 1;
+            waiting.bytes += write.payload.len() as u64;
         }
-        fits
+        waiting.requests.push_back(request);
+        if std::mem::take(&mut waiting.committer_sleeps) {
+            drop(waiting);
+            self.arrived.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// The committer's end. When it is dropped, however the committer ended, everything that waits is answered.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    queue: Arc<Queue>,
+}
+
+/// How long [`Requests::next`] waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    Forever,
+    Until(Instant),
+    None,
+}
+
 impl Requests {
-    /// Accounts for a batch that left the queue.
-    pub(crate) fn taken(&self, write: &Write) {
-        self.bytes.fetch_sub(write.payload.len() as u64, Ordering::Relaxed);
+    pub(crate) fn new(queue: Arc<Queue>) -> Self {
+        Self { queue }
+    }
+
+    /// The next request; `None` when there is none in time.
+    pub(crate) fn next(&self, patience: Patience) -> Option<Request> {
+        let mut waiting = self.queue.lock();
+        loop {
+            if let Some(request) = waiting.requests.pop_front() {
+                if let Request::Write(write) = &request {
+                    waiting.batches -= 1;
+                    waiting.bytes -= write.payload.len() as u64;
+                    if waiting.writers_asleep > 0 {
+                        self.queue.room.notify_all();
+                    }
+                }
+                return Some(request);
+            }
+            let left = match patience {
+                Patience::None => return None,
+                Patience::Forever => None,
+                Patience::Until(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
+            };
+            waiting.committer_sleeps = true;
+            waiting = match left {
+                Some(left) if left.is_zero() => {
+                    waiting.committer_sleeps = false;
+                    return None;
+                }
+                Some(left) => {
+                    self.queue.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.queue.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            };
+            waiting.committer_sleeps = false;
+        }
+    }
+
+    /// Batches that wait.
+    pub(crate) fn batches(&self) -> usize {
+        self.queue.lock().batches
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        let mut waiting = self.queue.lock();
+        waiting.closed = true;
+        let left = std::mem::take(&mut waiting.requests);
+        (waiting.batches, waiting.bytes) = (0, 0);
+        drop(waiting);
+        self.queue.room.notify_all();
+        for request in left {
+            // Nothing of it was written. Of the others, a dropped reply says that the engine is closed.
+            if let Request::Write(write) = request {
+                write.promise.fill(Err(WriteError::Closed));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit;
+
+    fn write(bytes: usize) -> (Write, commit::Commit) {
+        let (promise, commit) = commit::pair();
+        (Write { payload: Bytes::from(vec![0; bytes]), operations: 1, promise }, commit)
+    }
+
+    #[test]
+    fn both_bounds_hold_and_room_wakes_whoever_waits() {
+        let queue = Arc::new(Queue::new(2));
+        let requests = Requests::new(Arc::clone(&queue));
+        let big = MAX_QUEUED_BYTES as usize;
+        queue.try_write(write(big + 1).0).unwrap();
+        assert!(matches!(queue.try_write(write(1).0), Err(WriteError::Busy { .. })), "bytes");
+        assert!(requests.next(Patience::None).is_some());
+        queue.try_write(write(1).0).unwrap();
+        queue.try_write(write(1).0).unwrap();
+        assert!(matches!(queue.try_write(write(1).0), Err(WriteError::Busy { .. })), "batches");
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| queue.write(write(1).0));
+            while queue.lock().writers_asleep == 0 {
+                std::thread::yield_now();
+            }
+            assert!(requests.next(Patience::None).is_some());
+            writer.join().unwrap().unwrap();
+        });
+        assert_eq!(requests.batches(), 2);
+    }
+
+    #[test]
+    fn when_the_committer_goes_everybody_is_answered() {
+        let queue = Arc::new(Queue::new(1));
+        let requests = Requests::new(Arc::clone(&queue));
+        let (first, commit) = write(1);
+        queue.try_write(first).unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| queue.write(write(1).0));
+            while queue.lock().writers_asleep == 0 {
+                std::thread::yield_now();
+            }
+            drop(requests);
+            assert!(matches!(writer.join().unwrap(), Err(WriteError::Closed)));
+        });
+        assert!(matches!(commit.wait(), Err(WriteError::Closed)));
+        assert!(matches!(queue.try_write(write(1).0), Err(WriteError::Closed)));
+        let (reply, _answer) = crossbeam_channel::bounded(1);
+        assert!(!queue.ask(Request::Sync(reply)));
+    }
+
+    #[test]
+    fn a_deadline_ends_the_waiting() {
+        let queue = Arc::new(Queue::new(1));
+        let requests = Requests::new(Arc::clone(&queue));
+        assert!(requests.next(Patience::Until(Instant::now())).is_none());
+        assert!(requests.next(Patience::None).is_none());
     }
 }

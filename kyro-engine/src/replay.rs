@@ -42,7 +42,8 @@ pub enum EventOp {
 }
 
 /// Past operations in offset order. Ends at the visible offset or at the given end; iterating again later goes on
-/// with what has become visible since.
+/// with what has become visible since. An error is the last thing it gives; start another at
+/// [`next_offset`](Replay::next_offset) to try again.
 #[derive(Debug)]
 pub struct Replay {
     shared: Arc<Shared>,
@@ -51,13 +52,18 @@ pub struct Replay {
     next: u64,
     end: u64,
     frame: Option<(u64, Operations)>,
+    /// The visible offset up to which the reader reads: kept until it is exhausted, since a new one means reading anew.
+    bound: u64,
+    /// After an error nothing more is given.
+    failed: bool,
 }
 
 impl Replay {
     pub(crate) fn new(shared: Arc<Shared>, start: u64, end: Option<u64>) -> Result<Self, ReadError> {
         let end = end.unwrap_or(u64::MAX);
-        let mut replay = Self { shared, reader: None, next: start, end, frame: None };
-        if start < replay.bound() {
+        let mut replay =
+            Self { shared, reader: None, next: start, end, frame: None, bound: 0, failed: false };
+        if start < replay.visible() {
             replay.open()?;
         }
         Ok(replay)
@@ -68,7 +74,7 @@ impl Replay {
         self.next
     }
 
-    fn bound(&self) -> u64 {
+    fn visible(&self) -> u64 {
         self.end.min(self.shared.visible.next())
     }
 
@@ -109,7 +115,10 @@ impl Replay {
 
     /// Reads the next frame that holds something visible and asked for.
     fn advance(&mut self) -> Result<bool, ReadError> {
-        let bound = self.bound();
+        if self.next >= self.bound {
+            self.bound = self.visible();
+        }
+        let bound = self.bound;
         if self.next >= bound {
             return Ok(false);
         }
@@ -121,7 +130,7 @@ impl Replay {
             None => {
                 // Every frame below the bound has been given: what is missing up to it was never used.
                 self.next = bound;
-                Ok(false)
+                Ok(self.visible() > bound)
             }
             Some(frame) => {
                 let payload = Bytes::copy_from_slice(frame.payload);
@@ -143,7 +152,7 @@ impl Iterator for Replay {
     type Item = Result<Event, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
+        while !self.failed {
             if let Some(event) = self.next_in_frame() {
                 return Some(event);
             }
@@ -151,12 +160,12 @@ impl Iterator for Replay {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(error) => {
-                    // The place stays: a later call reports the same, or goes on if the trouble has passed.
-                    self.reader = None;
+                    self.failed = true;
                     return Some(Err(error));
                 }
             }
         }
+        None
     }
 }
 

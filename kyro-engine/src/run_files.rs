@@ -47,25 +47,43 @@ pub(crate) fn write_run(
     let path = run_path(&runs_dir, number);
     let temporary = runs_dir.join(format!("{number:016x}.run.tmp"));
     let entries = std::iter::once(Ok(first)).chain(versions);
-    let written = fill(shared, task, &temporary, entries);
-    if let Err(error) = written {
-        // Best effort: what stays is removed when the directory is next opened.
-        drop(shared.storage.remove(&temporary));
-        return Err(error);
+    let written =
+        fill(shared, task, &temporary, entries).and_then(|()| name_run(shared, number, &temporary, &path));
+    if written.is_err() {
+        // Nobody has heard of it. Best effort: what stays is removed when the directory is next opened.
+        shared.storage.remove(&temporary).ok();
+        remove_files(shared, number);
     }
+    written.map(|run| Some(Arc::new(run)))
+}
+
+/// Gives a synced run its name, reads it back, checks all of it and gives it an index.
+fn name_run(
+    shared: &Shared,
+    number: u64,
+    temporary: &Path,
+    path: &Path,
+) -> Result<IndexedRun, MaintenanceError> {
     let io = |doing, path: &Path| {
         let path = path.to_owned();
         move |source| MaintenanceError::Io { doing, path, source }
     };
-    shared.storage.rename(&temporary, &path).map_err(io("rename", &temporary))?;
+    let runs_dir = shared.runs_dir();
+    shared.storage.rename(temporary, path).map_err(io("rename", temporary))?;
     shared.storage.sync_dir(&runs_dir).map_err(io("sync", &runs_dir))?;
-
-    let (file, run) = load_run(&*shared.storage, &path).map_err(|error| unverified(&path, &error))?;
+    let (file, run) = load_run(&*shared.storage, path).map_err(|error| unverified(path, &error))?;
     let mut meter = ProgressMeter::new(&shared.options, "verify", "bytes");
-    run.verify(&mut |done, total| meter.at(done, Some(total)))
-        .map_err(|damage| unverified(&path, &damage))?;
+    run.verify(&mut |done, total| meter.at(done, Some(total))).map_err(|damage| unverified(path, &damage))?;
     let index = build_index(shared, &run, number)?;
-    Ok(Some(Arc::new(IndexedRun::new(number, path, file, run, index))))
+    Ok(IndexedRun::new(number, path.to_owned(), file, run, index))
+}
+
+/// Removes the files of a run that nothing names. One that cannot be removed now is removed at the next open.
+pub(crate) fn remove_files(shared: &Shared, number: u64) {
+    let dir = shared.runs_dir();
+    for path in [run_path(&dir, number), index_path(&dir, number)] {
+        shared.storage.remove(&path).ok();
+    }
 }
 
 fn unverified(path: &Path, reason: &dyn std::fmt::Display) -> MaintenanceError {

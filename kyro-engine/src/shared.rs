@@ -1,5 +1,6 @@
 //! What the handles, the committer and the maintenance share.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,7 +10,7 @@ use kyro_wal::storage::Storage;
 
 use crate::counters::Counters;
 use crate::manifest::ManifestFile;
-use crate::options::{Options, Progress};
+use crate::options::{OnProgress, Options, Progress};
 use crate::queue::Queue;
 use crate::stats::RecoveryStats;
 use crate::view::Views;
@@ -25,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) manifest: ManifestFile,
     pub(crate) views: Views,
     pub(crate) visible: Arc<Visible>,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Counters,
     pub(crate) health: Health,
     pub(crate) commits: CommitStats,
@@ -53,17 +54,24 @@ impl Shared {
     pub(crate) fn flush_is_due(&self) -> bool {
         let options = &self.options;
         let delta = &self.views.load().delta;
+        let commits = &self.commits;
+        let segments = commits.wal_segments.load(Ordering::Relaxed);
+        let new_segments = segments.saturating_sub(commits.wal_segments_kept.load(Ordering::Relaxed));
         options.auto_flush
             && (delta.bytes() >= options.delta_bytes
                 || options.flush_every_operations.is_some_and(|limit| delta.operations() >= limit)
+                || new_segments >= MAX_NEW_SEGMENTS
                 || options.wal_max_bytes.is_some_and(|limit| delta.log_bytes() >= limit))
     }
 
     /// Whether writers have to wait for a flush: four times what the options keep in memory is waiting.
     pub(crate) fn is_over_budget(&self) -> bool {
-        self.views.load().memory_bytes() >= self.options.delta_bytes.saturating_mul(4)
+        self.views.load().memory_bytes() >= self.options.delta_bytes.max(1).saturating_mul(4)
     }
 }
+
+/// Segments that may come without a flush: each opening makes one, and reading them all back takes time.
+const MAX_NEW_SEGMENTS: u64 = 32;
 
 /// Name of the log's directory.
 pub(crate) const WAL_DIR: &str = "wal";
@@ -116,6 +124,8 @@ pub(crate) struct CommitStats {
     pub(crate) sync_nanos: AtomicU64,
     pub(crate) refused_busy: AtomicU64,
     pub(crate) wal_segments: AtomicU64,
+    /// Segments that the last purge had to leave.
+    pub(crate) wal_segments_kept: AtomicU64,
     pub(crate) wal_bytes: AtomicU64,
     pub(crate) wal_first_segment: AtomicU64,
     pub(crate) wal_oldest_offset: AtomicU64,
@@ -158,14 +168,20 @@ impl<'a> ProgressMeter<'a> {
         let Some(on_progress) = &self.options.on_progress else { return };
         if self.last.is_none_or(|last| last.elapsed() >= Duration::from_millis(100)) {
             self.last = Some(Instant::now());
-            on_progress(&Progress { done, total, ..self.progress });
+            self.report(on_progress, done, total);
         }
     }
 
     /// Reports the end.
     pub(crate) fn done(&mut self, done: u64) {
         if let Some(on_progress) = &self.options.on_progress {
-            on_progress(&Progress { done, total: Some(done), ..self.progress });
+            self.report(on_progress, done, Some(done));
         }
+    }
+
+    /// A callback that panics has reported as well as it can; the work goes on.
+    fn report(&self, on_progress: &OnProgress, done: u64, total: Option<u64>) {
+        let progress = Progress { done, total, ..self.progress };
+        std::panic::catch_unwind(AssertUnwindSafe(|| on_progress(&progress))).ok();
     }
 }

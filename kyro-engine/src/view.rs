@@ -6,14 +6,15 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::delta::Delta;
 use crate::indexed_run::IndexedRun;
+use crate::queue::Frozen;
 
 /// The places a key can be, newest first.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     /// Takes the writes.
     pub(crate) delta: Arc<Delta>,
-    /// Deltas that no longer grow and are not yet in a run, newest first.
-    pub(crate) frozen: Vec<Arc<Delta>>,
+    /// A delta that no longer grows and is not yet in a run.
+    pub(crate) frozen: Option<Frozen>,
     /// Runs, newest first.
     pub(crate) runs: Vec<Arc<IndexedRun>>,
 }
@@ -52,6 +53,11 @@ impl Views {
 impl View {
     /// Memory that recent writes take, in bytes, by estimate.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.delta.bytes() + self.frozen.iter().map(|delta| delta.bytes()).sum::<u64>()
+        self.deltas().map(|delta| delta.bytes()).sum()
+    }
+
+    /// The deltas, newest first.
+    pub(crate) fn deltas(&self) -> impl Iterator<Item = &Arc<Delta>> {
+        std::iter::once(&self.delta).chain(self.frozen.iter().filter_map(|frozen| frozen.delta.as_ref()))
     }
 }

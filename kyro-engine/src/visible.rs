@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::commit::wake;
+
 /// One past the newest visible operation, and who waits for it to move.
 #[derive(Debug)]
 pub(crate) struct Visible {
@@ -47,7 +49,7 @@ impl Visible {
         // The lock orders this against a waiter that has looked at `next` and not yet left its waker.
         let waiting = std::mem::take(&mut *self.waiting());
         for waker in waiting.into_values() {
-            waker.wake();
+            wake(waker);
         }
     }
 
