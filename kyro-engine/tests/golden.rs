@@ -76,7 +76,7 @@ fn golden_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Files of a database, by their path in it. `LOCK` holds a pid and a spare segment holds nothing.
+/// Files of a database, by their path in it. `LOCK` holds a pid; a spare segment holds nothing.
 fn files(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
     let all = disk.contents().into_iter();
     all.filter_map(|(path, bytes)| Some((path.strip_prefix("/db").ok()?.to_owned(), bytes)))
@@ -138,6 +138,10 @@ fn writes_the_same_bytes_as_ever() {
         "the files of a database"
     );
     for (path, bytes) in &golden {
+        // An index may be trained better without a new format: kyro-rmi's golden files pin its bytes.
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            continue;
+        }
         let differs = today[path].iter().zip(bytes).position(|(today, golden)| today != golden);
         assert!(
             today[path] == *bytes,
