@@ -90,11 +90,13 @@ pub(crate) fn readyz(app: &App, query: Option<&str>) -> Answer {
     Ok(answer::json("{\"status\":\"ready\"}"))
 }
 
+/// The reason stands in the log and in answers to writes; a probe carries no token, so it is not told here.
 fn refuse_poisoned(engine: &Engine) -> Result<(), Problem> {
-    match engine.stats().poisoned {
-        None => Ok(()),
-        Some(reason) => Err(MaintenanceError::Poisoned { reason: reason.into() }.into()),
+    if engine.stats().poisoned.is_some() {
+        let detail = "a storage failure made the server read-only; reads go on, only a restart clears it";
+        return Err(Problem::new(Code::ReadOnly, detail));
     }
+    Ok(())
 }
 
 /// `GET /metrics`
@@ -113,6 +115,6 @@ pub(crate) fn build_info(query: Option<&str>) -> Answer {
         build_info::FEATURES,
         build_info::VERSION,
         build_info::RUSTC,
-        build_info::simd(),
+        kyro_engine::simd_level(),
     )))
 }

@@ -17,17 +17,3 @@ pub(crate) const LONG_VERSION: &str = concat!(
 );
 /// Cargo features that change what the server does.
 pub(crate) const FEATURES: &[&str] = &[];
-
-/// The search kernel that this machine's processor can run.
-pub(crate) fn simd() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "avx512";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return "avx2";
-        }
-    }
-    if cfg!(target_arch = "aarch64") { "neon" } else { "scalar" }
-}

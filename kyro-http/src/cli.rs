@@ -61,7 +61,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "KYRODB_DURABILITY", value_name = "MODE", default_value = "always", value_parser = durability, help_heading = "Storage")]
     pub(crate) durability: Durability,
     /// Size of a log segment in bytes
-    #[arg(long, env = "KYRODB_WAL_SEGMENT_BYTES", value_name = "BYTES", default_value_t = 16 << 20, help_heading = "Storage")]
+    #[arg(long, env = "KYRODB_WAL_SEGMENT_BYTES", value_name = "BYTES", default_value_t = 16 << 20,
+        value_parser = clap::value_parser!(u64).range(65_536..=4_294_967_296), help_heading = "Storage")]
     pub(crate) wal_segment_bytes: u64,
     /// Take a snapshot when the log has grown to this size; 0 = never for this reason
     #[arg(

@@ -10,10 +10,12 @@ impl From<WriteError> for Problem {
     fn from(error: WriteError) -> Self {
         let detail = error.to_string();
         match error {
-            WriteError::TooLarge { .. } => Self::new(Code::ValueTooLarge, detail),
-            WriteError::TooManyOperations { .. } => Self::new(Code::ValueTooLarge, detail),
-            WriteError::NotWritten { .. } => Self::new(Code::Overloaded, detail).retry_after(1),
-            WriteError::Busy { .. } => Self::new(Code::Overloaded, detail).retry_after(1),
+            WriteError::TooLarge { .. } | WriteError::TooManyOperations { .. } => {
+                Self::new(Code::ValueTooLarge, detail)
+            }
+            WriteError::NotWritten { .. } | WriteError::Busy { .. } => {
+                Self::new(Code::Overloaded, detail).retry_after(1)
+            }
             WriteError::StorageFull { .. } => Self::new(Code::InsufficientStorage, detail).retry_after(1),
             WriteError::CommitUnknown { .. } => Self::new(Code::CommitUnknown, detail),
             WriteError::Poisoned { .. } => Self::new(Code::ReadOnly, detail),
@@ -80,7 +82,9 @@ mod tests {
             (WriteError::TooLarge { what: "value", bytes: 9, limit: 8 }, 413, "value_too_large"),
             (WriteError::TooManyOperations { operations: 9, limit: 8 }, 413, "value_too_large"),
             (WriteError::NotWritten { reason: Arc::clone(&reason) }, 503, "overloaded"),
+            (WriteError::TooManyOperations { operations: 9, limit: 8 }, 413, "value_too_large"),
             (WriteError::Busy { reason: "r" }, 503, "overloaded"),
+            (WriteError::NotWritten { reason: Arc::clone(&reason) }, 503, "overloaded"),
             (WriteError::StorageFull { reason: Arc::clone(&reason) }, 507, "insufficient_storage"),
             (WriteError::CommitUnknown { reason: Arc::clone(&reason) }, 503, "commit_unknown"),
             (WriteError::Poisoned { reason: Arc::clone(&reason) }, 503, "read_only"),

@@ -256,6 +256,8 @@ fn storage(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     out.seconds("kyrodb_wal_sync", "Time spent in syncs of the log", stats.sync_time.as_secs_f64())?;
     out.gauge("kyrodb_next_offset", "The offset that the next operation will get", None, &stats.next_offset)?;
     out.gauge("kyrodb_oldest_offset", "The oldest offset that can be replayed", None, &stats.oldest_offset)?;
+    let failing = u64::from(stats.maintenance_error.is_some());
+    out.gauge("kyrodb_maintenance_failing", "1 while the last flush or compaction failed", None, &failing)?;
     let poisoned = u64::from(stats.poisoned.is_some());
     out.gauge("kyrodb_read_only", "1 after a storage failure, until a restart", None, &poisoned)?;
     out.gauge(

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
@@ -129,8 +129,12 @@ fn serve(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Exit {
     }
 }
 
+/// Signals this soon after the first are the same one.
+const SAME_SIGNAL: Duration = Duration::from_millis(250);
+
 /// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once: what was acknowledged is as
-/// durable as its mode promised, so nothing is lost by it.
+/// durable as its mode promised, so nothing is lost by it. Some tools send the same signal to the process and then
+/// to its group; what follows within a moment is therefore no second one.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -140,7 +144,11 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
         if first.send(()).is_err() {
             tracing::debug!("the server has ended by itself");
         }
+        let stopping = Instant::now();
         either(&mut terminate, &mut interrupt).await;
+        while stopping.elapsed() < SAME_SIGNAL {
+            either(&mut terminate, &mut interrupt).await;
+        }
         tracing::warn!("a second signal: ending at once");
         std::process::exit(Exit::Failed as i32);
     });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
@@ -132,11 +133,14 @@ impl Tokens {
 /// The tokens of a file, in order. Refuses a file that group or others can read.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<String>, TokenError> {
     let io = |source| TokenError::Io { path: path.to_owned(), source };
-    let mode = exposed_mode(&fs::metadata(path).map_err(io)?);
+    // One open file for both: what is checked is what is read.
+    let mut file = fs::File::open(path).map_err(io)?;
+    let mode = mode(&file.metadata().map_err(io)?);
     if mode & 0o077 != 0 {
         return Err(TokenError::Exposed { path: path.to_owned(), mode });
     }
-    let text = fs::read_to_string(path).map_err(io)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(io)?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let tokens: Vec<String> = lines.map(str::to_owned).collect();
     if tokens.is_empty() {
@@ -146,12 +150,12 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<String>, TokenError> {
 }
 
 #[cfg(unix)]
-fn exposed_mode(metadata: &fs::Metadata) -> u32 {
+fn mode(metadata: &fs::Metadata) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777
 }
 
 #[cfg(not(unix))]
-fn exposed_mode(_metadata: &fs::Metadata) -> u32 {
+fn mode(_metadata: &fs::Metadata) -> u32 {
     0
 }
 

@@ -249,6 +249,26 @@ fn limits_are_kept_before_any_work() {
 }
 
 #[test]
+fn large_bodies_share_one_budget_of_memory() {
+    let (_parent, dir) = fresh();
+    let limits =
+        ["--max-body-bytes", "200000", "--max-value-bytes", "200000", "--body-memory-bytes", "300000"];
+    let server = Server::start_with(&dir, &limits);
+    let body = format!(r#"{{"key":1,"value":"{}"}}"#, "v".repeat(190_000));
+    let head = format!("POST /v1/put HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+    let mut first = server.connect();
+    first.stream.write_all(head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let mut second = server.connect();
+    let refused = second.raw(head.as_bytes()).unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(server.put(2, "small bodies go on"), 0);
+    assert_eq!(first.raw(body.as_bytes()).unwrap().status, 200);
+    assert_eq!(server.post("/v1/put", &body).status, 200, "the memory is given back");
+}
+
+#[test]
 fn malformed_requests_get_an_error_or_a_closed_connection_and_never_a_5xx() {
     let (_parent, dir) = fresh();
     let server = Server::start(&dir);

@@ -183,6 +183,8 @@ fn arguments_that_make_no_sense_are_usage_errors() {
         &["--durability", "sometimes"][..],
         &["--durability", "interval:0"],
         &["--wal-max-bytes", "-1"],
+        &["--wal-segment-bytes", "0"],
+        &["--wal-segment-bytes", "99999999999999"],
         &["--max-connections", "0"],
         &["--header-timeout", "soon"],
         &["--max-body-bytes", "10"],

@@ -158,6 +158,7 @@ fn a_second_signal_ends_at_once_and_loses_nothing_acknowledged() {
     std::io::Write::write_all(&mut endless.stream, head).unwrap();
     let acknowledged =
         write_until_gone(&server, 4, Duration::from_millis(300), |server| server.signal("INT"));
+    std::thread::sleep(Duration::from_millis(300)); // sooner, it would be the same signal
     let start = Instant::now();
     server.signal("INT");
     let (code, _) = server.wait();
@@ -167,6 +168,18 @@ fn a_second_signal_ends_at_once_and_loses_nothing_acknowledged() {
     for (key, _) in acknowledged.into_iter().flatten() {
         assert_eq!(server.get(&format!("/v1/get_fast/{key}")).text(), format!("value of {key}"));
     }
+}
+
+#[test]
+fn a_signal_sent_twice_at_once_is_one() {
+    let (_parent, dir) = fresh();
+    let server = Server::start(&dir);
+    let pid = server.pid().to_string();
+    // `kill` takes the same process twice; a server that is gone by then is no error here.
+    let _sent = std::process::Command::new("kill").args(["-TERM", &pid, &pid]).status();
+    let (code, log) = server.wait();
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("stopped"), "{log}");
 }
 
 #[test]
