@@ -13,5 +13,5 @@ mod targets;
 pub use build::Contender;
 pub use lookups::Lookups;
 pub use pattern::Pattern;
-pub use results::{BuildFigures, ContenderResult, Excluded, KyroFigures, Results, SetResult};
+pub use results::{BuildFigures, ContenderResult, KyroFigures, Results, SetResult};
 pub use run::{BenchError, Plan, Source, run};

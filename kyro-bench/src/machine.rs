@@ -1,5 +1,6 @@
 //! Where and of what a figure was measured.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -58,6 +59,19 @@ pub fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// The file system that `dir` lies on, as `ext4 on /dev/vda1`.
+pub fn file_system(dir: &Path) -> String {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let mounted = mounts.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (device, place, kind) = (words.next()?, words.next()?, words.next()?);
+        dir.starts_with(place).then(|| (place.len(), format!("{kind} on {device}")))
+    });
+    // Of several on one place, the last one mounted hides the others.
+    mounted.max_by_key(|(length, _)| *length).map_or_else(unknown, |(_, described)| described)
+}
+
 /// The commit that is checked out where the program runs, with `+` when files differ from it.
 pub fn commit() -> String {
     let git = |arguments: &[&str]| {
@@ -102,6 +116,13 @@ mod tests {
         assert_eq!(date_of(1_709_251_199), "2024-02-29 23:59 UTC");
         assert_eq!(date_of(1_795_339_800), "2026-11-22 09:30 UTC");
         assert_eq!(date_of(4_107_542_400), "2100-03-01 00:00 UTC");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn file_systems_are_named() {
+        assert!(file_system(Path::new("/proc/self")).starts_with("proc on "));
+        assert_ne!(file_system(Path::new("/")), unknown());
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! `kyro-bench`: every performance claim, as commands.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "results and errors of a command")]
 
-use std::error::Error;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kyro_bench::dataset::{DataSet, sosd};
 use kyro_bench::index::{self, Contender, Plan, Source};
+use kyro_bench::kv;
 use kyro_bench::pages::{self, Pages};
+use kyro_bench::report::Report;
+use kyro_bench::wal::tail::{self, TailedDatabase};
+use kyro_bench::wal::{self, Part};
+use serde::Serialize;
 
 /// Benchmarks of KyroDB: seeded data, verified answers, interleaved repeats.
 #[derive(Parser)]
@@ -22,6 +28,14 @@ struct Cli {
 enum Command {
     /// How long it takes to find a key, for kyro-rmi and everything else that answers the same question.
     Index(IndexArgs),
+    /// The durable write path: puts a second beside what the disk can do and other stores make of it; recovery.
+    Wal(WalArgs),
+    /// Works on a database and waits to be killed: what `wal` starts.
+    #[command(name = wal::recovery::CHILD, hide = true)]
+    WalChild {
+        #[command(subcommand)]
+        command: WalChildCommand,
+    },
     /// Key sets: list them, or write one as a SOSD file for other benchmarks.
     Data {
         #[command(subcommand)]
@@ -61,12 +75,69 @@ struct IndexArgs {
     /// Pages of all memory: the key column and what the contenders allocate.
     #[arg(long, value_enum, default_value_t = Pages::Huge)]
     pages: Pages,
+    #[command(flatten)]
+    files: ReportFiles,
+}
+
+#[derive(Args)]
+struct WalArgs {
+    /// A directory on the file system to be measured; the system's directory for temporary files, unless given.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// What to measure, by comma. All, unless given.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    parts: Vec<Part>,
+    /// Who takes part beside kyro-engine, by comma. All that are built in (feature rivals-engines), unless given.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    rivals: Vec<kv::Contender>,
+    /// kyro-engine and the disk alone.
+    #[arg(long, conflicts_with = "rivals")]
+    no_rivals: bool,
+    /// Length of each timed run of writers, in seconds.
+    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    seconds: f64,
+    /// Timed runs of each row.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    repeats: usize,
+    /// Every row once, on very little: shows that it works, and nothing else.
+    #[arg(long, conflicts_with_all = ["seconds", "repeats"])]
+    quick: bool,
+    /// Entries in the log alone when a database is opened after an unclean stop.
+    #[arg(long, default_value_t = 1_000_000)]
+    tail: u64,
+    /// Entries in runs in that database; may be given several times.
+    #[arg(long, default_values_t = [1_000_000, 10_000_000])]
+    stored: Vec<u64>,
+    /// Seed of keys and values.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    files: ReportFiles,
+}
+
+/// Where a report goes; it is printed in any case.
+#[derive(Args)]
+struct ReportFiles {
     /// Where to write the report as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Where to write the report as Markdown; it is printed in any case.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum WalChildCommand {
+    /// Makes it.
+    Fill(TailedDatabase),
+    /// Opens it.
+    Open {
+        #[command(flatten)]
+        database: TailedDatabase,
+        /// Reads everything back, not only the tail and a sample.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -99,6 +170,8 @@ fn data_set(name: &str) -> Result<DataSet, String> {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Index(arguments) => index(arguments),
+        Command::Wal(arguments) => wal(arguments),
+        Command::WalChild { command } => wal_child(command),
         Command::Data { command: DataCommand::List } => {
             for set in DataSet::ALL {
                 println!("{:12} {}", set.name(), set.description());
@@ -121,21 +194,9 @@ fn main() -> ExitCode {
     })
 }
 
-fn index(arguments: IndexArgs) -> Result<ExitCode, Box<dyn Error>> {
-    let IndexArgs {
-        keys,
-        data,
-        sosd,
-        rivals,
-        no_rivals,
-        lookups,
-        repeats,
-        verify_only,
-        seed,
-        pages,
-        json,
-        markdown,
-    } = arguments;
+fn index(arguments: IndexArgs) -> Result<ExitCode, kv::Failure> {
+    let IndexArgs { keys, data, sosd, rivals, no_rivals, lookups, repeats, verify_only, seed, pages, files } =
+        arguments;
     if let Some(code) = pages::settle(pages)? {
         return Ok(code);
     }
@@ -157,12 +218,48 @@ fn index(arguments: IndexArgs) -> Result<ExitCode, Box<dyn Error>> {
         seed,
         pages,
     };
-    let report = index::run(&plan)?;
-    print!("{report}");
-    if let Some(path) = json {
-        report.write_json(&path)?;
+    publish(&index::run(&plan)?, &files)
+}
+
+fn wal(arguments: WalArgs) -> Result<ExitCode, kv::Failure> {
+    let WalArgs { dir, parts, rivals, no_rivals, seconds, repeats, quick, tail, stored, seed, files } =
+        arguments;
+    let all = || kv::Contender::value_variants().iter().copied();
+    let chosen = |contender: &kv::Contender| {
+        *contender != kv::Contender::Kyro && !no_rivals && (rivals.is_empty() || rivals.contains(contender))
+    };
+    let plan = wal::Plan {
+        dir: dir.unwrap_or_else(std::env::temp_dir),
+        program: std::env::current_exe()?,
+        parts: if parts.is_empty() { Part::value_variants().to_vec() } else { parts },
+        rivals: all().filter(chosen).collect(),
+        length: Duration::try_from_secs_f64(if quick { 0.02 } else { seconds })?,
+        repeats: if quick { 1 } else { repeats.max(1) },
+        transfer_bytes: if quick { 4 << 20 } else { 512 << 20 },
+        tail: if quick { tail.min(2_500) } else { tail },
+        stored: stored.into_iter().map(|stored| if quick { stored / 1_000 } else { stored }).collect(),
+        seed,
+    };
+    publish(&wal::run(&plan)?, &files)
+}
+
+fn wal_child(command: WalChildCommand) -> Result<ExitCode, kv::Failure> {
+    match command {
+        WalChildCommand::Fill(database) => tail::await_kill(database.fill()?, &())?,
+        WalChildCommand::Open { database, all } => {
+            let (engine, opened) = database.open(all)?;
+            tail::await_kill(engine, &opened)?;
+        }
     }
-    if let Some(path) = markdown {
+    Ok(ExitCode::SUCCESS)
+}
+
+fn publish<R: Serialize + Display>(report: &Report<R>, files: &ReportFiles) -> Result<ExitCode, kv::Failure> {
+    print!("{report}");
+    if let Some(path) = &files.json {
+        report.write_json(path)?;
+    }
+    if let Some(path) = &files.markdown {
         std::fs::write(path, report.to_string())?;
     }
     Ok(ExitCode::SUCCESS)

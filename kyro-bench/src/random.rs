@@ -2,6 +2,15 @@
 
 use std::f64::consts::TAU;
 
+/// SplitMix64's last step: a number that looks unrelated. Different numbers give different ones.
+#[inline]
+pub fn mix(number: u64) -> u64 {
+    let mut mixed = number;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
 /// SplitMix64: one addition and a few shifts a number, every seed its own sequence of period 2^64.
 #[derive(Clone, Debug)]
 pub struct Random {
@@ -25,10 +34,7 @@ impl Random {
     #[expect(clippy::should_implement_trait, reason = "an endless sequence is no iterator here")]
     pub fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        mix(self.state)
     }
 
     /// A number below `limit`, which must not be 0; each as likely, within 2^-64 × `limit`.

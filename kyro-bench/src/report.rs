@@ -133,6 +133,15 @@ impl<R: fmt::Display> fmt::Display for Report<R> {
     }
 }
 
+/// A contender that has no figures.
+#[derive(Clone, Debug, Serialize)]
+pub struct Excluded {
+    /// Who.
+    pub name: String,
+    /// Why: it failed, or gave a wrong answer.
+    pub reason: String,
+}
+
 /// A table of text.
 #[derive(Clone, Debug, Default)]
 pub struct Table {

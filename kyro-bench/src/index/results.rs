@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::index::pattern::Pattern;
 use crate::index::targets::targets;
-use crate::report::Table;
+use crate::report::{Excluded, Table};
 use crate::spread::Spread;
 
 /// The results of all key sets.
@@ -83,15 +83,6 @@ pub struct ContenderResult {
     pub build_mkeys: Option<f64>,
     /// Nanoseconds a lookup.
     pub figures: BTreeMap<Pattern, Spread>,
-}
-
-/// A contender that is not timed.
-#[derive(Clone, Debug, Serialize)]
-pub struct Excluded {
-    /// Who.
-    pub name: String,
-    /// Why: it failed to build, or gave a wrong answer.
-    pub reason: String,
 }
 
 impl SetResult {

@@ -2,6 +2,7 @@
 
 use crate::index::pattern::Pattern;
 use crate::index::results::SetResult;
+use crate::limit::Limit;
 use crate::report::Table;
 
 /// One target: over which sets, what is measured, and the limit.
@@ -10,11 +11,6 @@ struct Target {
     smooth_only: bool,
     measure: fn(&SetResult) -> Option<f64>,
     limit: Limit,
-}
-
-enum Limit {
-    AtMost(f64),
-    AtLeast(f64),
 }
 
 const TARGETS: [Target; 14] = [
@@ -78,21 +74,9 @@ pub(super) fn targets(sets: &[&SetResult]) -> Table {
             .iter()
             .filter(|set| set.is_smooth || !smooth_only)
             .filter_map(|set| Some((measure(set)?, set)));
-        let (worst, limit, met) = match limit {
-            Limit::AtMost(limit) => {
-                let worst = measured.max_by(|one, other| one.0.total_cmp(&other.0));
-                let met = worst.is_none_or(|worst| worst.0 <= *limit);
-                (worst, format!("≤ {limit}"), met)
-            }
-            Limit::AtLeast(limit) => {
-                let worst = measured.min_by(|one, other| one.0.total_cmp(&other.0));
-                let met = worst.is_none_or(|worst| worst.0 >= *limit);
-                (worst, format!("≥ {limit}"), met)
-            }
-        };
-        if let Some((worst, set)) = worst {
-            let met = if met { "yes" } else { "NO" };
-            table.row([*what, &limit, &format!("{worst:.2}"), &set.set, met]);
+        if let Some((worst, set)) = limit.worst(measured) {
+            let met = if limit.is_met(worst) { "yes" } else { "NO" };
+            table.row([*what, &limit.to_string(), &format!("{worst:.2}"), &set.set, met]);
         }
     }
     table

@@ -1,0 +1,56 @@
+//! sled: a log-structured tree. `always`: each put is followed by a flush, which waiting callers share; on Linux it ends
+//! with `sync_file_range`, which does not make the disk write its cache. `never`: batches stay in the process until it
+//! flushes by itself, every half second, its default.
+
+use std::ops::Range;
+use std::path::Path;
+
+use kyro_engine::Durability;
+use sled::{Batch, Db};
+
+use crate::kv::{Entries, Failure, KeyValue};
+
+/// An open database.
+pub(super) struct Sled {
+    database: Db,
+    flushes: bool,
+}
+
+impl Sled {
+    pub(super) fn open(dir: &Path, durability: Durability) -> Result<Self, Failure> {
+        Ok(Self { database: sled::open(dir)?, flushes: durability == Durability::Always })
+    }
+}
+
+impl KeyValue for Sled {
+    fn put(&self, key: u64, value: &[u8]) -> Result<(), Failure> {
+        self.database.insert(key.to_be_bytes(), value)?;
+        if self.flushes {
+            self.database.flush()?;
+        }
+        Ok(())
+    }
+
+    fn load(&self, entries: Entries, batches: &mut dyn Iterator<Item = Range<u64>>) -> Result<(), Failure> {
+        let mut value = Vec::with_capacity(entries.value_bytes);
+        for numbers in batches {
+            let mut batch = Batch::default();
+            for number in numbers {
+                let key = entries.key(number);
+                entries.fill(key, &mut value);
+                batch.insert(&key.to_be_bytes(), value.as_slice());
+            }
+            self.database.apply_batch(batch)?;
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {
+        Ok(self.database.get(key.to_be_bytes())?.map(|value| value.to_vec()))
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        self.database.flush()?;
+        Ok(())
+    }
+}

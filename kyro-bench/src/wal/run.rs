@@ -1,0 +1,278 @@
+//! The benchmark itself.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::kv::{Contender, Failure, NotKept};
+use crate::machine;
+use crate::pages::Pages;
+use crate::progress::Progress;
+use crate::report::{Excluded, Report};
+use crate::spread::Spread;
+use crate::wal::puts::Cells;
+use crate::wal::raw::{self, Method, Transfer};
+use crate::wal::recovery;
+use crate::wal::results::{DiskRow, OpenRow, ReplayRow, Results};
+use crate::wal::tail::{Opened, TailedDatabase};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where: a directory on the file system to be measured. Everything is made in a new directory in it, and removed.
+    pub dir: PathBuf,
+    /// kyro-bench itself, for the processes that are killed.
+    pub program: PathBuf,
+    /// What of it.
+    pub parts: Vec<Part>,
+    /// Who takes part beside kyro-engine.
+    pub rivals: Vec<Contender>,
+    /// Length of each timed run of writers.
+    pub length: Duration,
+    /// Timed runs of each row.
+    pub repeats: usize,
+    /// Bytes of a long transfer, and of a log that is read.
+    pub transfer_bytes: u64,
+    /// Entries of the tails.
+    pub tail: u64,
+    /// Entries in runs, one database for each.
+    pub stored: Vec<u64>,
+    /// Seed of keys and values.
+    pub seed: u64,
+}
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Long transfers of the disk. (Its durable writes are measured beside the puts.)
+    Transfers,
+    /// Each put on the disk when it is acknowledged.
+    Always,
+    /// On the disk within 100 ms.
+    Interval,
+    /// Batches of 1,000, on the disk some time.
+    Never,
+    /// Reading the log, and opening after an unclean stop.
+    Recovery,
+}
+
+/// Why the benchmark stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WalBenchError {
+    /// kyro-engine failed.
+    #[error("kyro-engine failed ({doing})")]
+    Engine {
+        /// What was being done.
+        doing: &'static str,
+        /// What it said.
+        source: Failure,
+    },
+    /// kyro-engine did not keep what it acknowledged: nothing of it is worth timing.
+    #[error("kyro-engine did not keep what it acknowledged")]
+    NotKept(#[from] NotKept),
+    /// The log of kyro-wal gave back other frames than were written.
+    #[error("the log gave back (frames, bytes, sum) {found:?}, written were {expected:?}")]
+    WrongLog {
+        /// What was read.
+        found: (u64, u64, u64),
+        /// What was written.
+        expected: (u64, u64, u64),
+    },
+    /// The log failed.
+    #[error("the log failed")]
+    Log(#[from] kyro_wal::Error),
+    /// A process that works on a database failed.
+    #[error("the process that should {verb} a database failed: {reason}")]
+    Child {
+        /// What it should have done.
+        verb: &'static str,
+        /// What is known.
+        reason: String,
+    },
+    /// The directory cannot be used.
+    #[error("the benchmark's files cannot be used")]
+    Io(#[from] io::Error),
+}
+
+/// Bytes of the frames of the logs that are read: a batch of 1,000 entries of 64 bytes, and a put of one.
+const FRAMES: [usize; 2] = [77_001, 78];
+/// Length of the values of the tails, and of those of one more tail, which is as many bytes.
+const TAIL_VALUE: usize = 64;
+const LONG_TAIL_VALUE: usize = 1024;
+
+/// Runs the plan and reports.
+///
+/// # Errors
+/// [`WalBenchError`]: everything that kyro-engine does wrong, and a directory that cannot be used. A rival that fails, or
+/// does not keep what it acknowledged, is listed in the report instead.
+pub fn run(plan: &Plan) -> Result<Report<Results>, WalBenchError> {
+    let dir = tempfile::Builder::new().prefix("kyro-bench-wal-").tempdir_in(&plan.dir)?;
+    let mut report = Report::start("Durable write path", Pages::Small);
+    report.durability = Some("as each table says".to_owned());
+    let has = |part| plan.parts.contains(&part);
+    let mut cells = Cells::new(plan, dir.path());
+    let recoveries = if has(Part::Recovery) { FRAMES.len() + plan.stored.len() + 1 } else { 0 };
+    let steps = plan.repeats * (cells.turns() + usize::from(has(Part::Transfers))) + recoveries;
+    let mut progress = Progress::new(steps as u64);
+    let mut transfers = Transfers::default();
+    for repeat in 0..plan.repeats {
+        if has(Part::Transfers) {
+            progress.say(&format!("repeat {}: long transfers", repeat + 1));
+            transfers.measure(plan, &dir);
+            progress.step();
+        }
+        cells.repeat(repeat, &mut progress)?;
+    }
+    cells.verify_again(&mut progress)?;
+    let mut results = Results {
+        file_system: machine::file_system(dir.path()),
+        seconds: plan.length.as_secs_f64(),
+        repeats: plan.repeats,
+        ..Results::default()
+    };
+    transfers.into_results(&mut results);
+    cells.into_results(&mut results);
+    if has(Part::Recovery) {
+        for frame in FRAMES {
+            progress.say(&format!("reading a log of frames of {frame} bytes"));
+            results.replays.push(replay(plan, &dir, frame)?);
+            progress.step();
+        }
+        let long = (plan.tail * TAIL_VALUE as u64 / LONG_TAIL_VALUE as u64).max(1);
+        let least = plan.stored.iter().copied().min();
+        let long = least.map(|stored| (stored, long, LONG_TAIL_VALUE));
+        let tails = plan.stored.iter().map(|&stored| (stored, plan.tail, TAIL_VALUE));
+        for (stored, tail, value_bytes) in tails.chain(long) {
+            progress.say(&format!("opening {stored} stored entries with a tail of {tail}"));
+            results.opens.push(open(plan, &dir, stored, tail, value_bytes)?);
+            progress.step();
+        }
+    }
+    report.note_memory();
+    progress.finish();
+    Ok(report.with(results))
+}
+
+/// Long transfers of all repeats.
+#[derive(Default)]
+struct Transfers {
+    rates: BTreeMap<Transfer, Vec<f64>>,
+    failures: BTreeMap<Transfer, String>,
+}
+
+impl Transfers {
+    fn measure(&mut self, plan: &Plan, dir: &TempDir) {
+        for (transfer, rate) in raw::transfers(dir.path(), plan.transfer_bytes) {
+            match rate {
+                Ok(rate) => self.rates.entry(transfer).or_default().push(rate),
+                Err(reason) => {
+                    self.failures.insert(transfer, reason);
+                }
+            }
+        }
+    }
+
+    fn into_results(self, results: &mut Results) {
+        results.transfers.extend(disk_rows(&self.rates, Transfer::title));
+        let failures = self.failures.into_iter();
+        results.excluded.extend(
+            failures.map(|(transfer, reason)| Excluded { name: transfer.title().to_owned(), reason }),
+        );
+    }
+}
+
+/// The rows of what the disk can do.
+pub(super) fn disk_rows<K: Copy + Ord>(
+    rates: &BTreeMap<K, Vec<f64>>,
+    title: fn(K) -> &'static str,
+) -> Vec<DiskRow> {
+    let row = |(&key, rates): (&K, &Vec<f64>)| {
+        Some(DiskRow { name: title(key).to_owned(), per_second: Spread::of(rates)? })
+    };
+    rates.iter().filter_map(row).collect()
+}
+
+/// Runs `measure` warm and cold in turn, after one run whose time does not count. Gives the figures of both.
+fn warm_and_cold<T>(
+    plan: &Plan,
+    dir: &Path,
+    mut measure: impl FnMut(bool) -> Result<T, WalBenchError>,
+) -> Result<(Vec<T>, Vec<T>), WalBenchError> {
+    measure(true)?;
+    let (mut warm, mut cold) = (Vec::new(), Vec::new());
+    for _ in 0..plan.repeats {
+        warm.push(measure(false)?);
+        match recovery::forget_all(dir) {
+            Ok(()) => cold.push(measure(false)?),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((warm, cold))
+}
+
+fn spread(figures: &[f64]) -> Spread {
+    Spread::of(figures).unwrap_or(Spread { median: 0.0, least: 0.0, most: 0.0 })
+}
+
+fn replay(plan: &Plan, dir: &TempDir, frame: usize) -> Result<ReplayRow, WalBenchError> {
+    let dir = dir.path().join(format!("log-{frame}"));
+    let frames = recovery::write_log(&dir, frame, plan.transfer_bytes)?;
+    let bytes = frames * frame as u64;
+    let (warm, cold) = warm_and_cold(plan, &dir, |_| {
+        recovery::read_log(&dir, frame, frames).map(|time| bytes as f64 / time.as_secs_f64())
+    })?;
+    std::fs::remove_dir_all(&dir)?;
+    Ok(ReplayRow { frame_bytes: frame, bytes, warm: spread(&warm), cold: Spread::of(&cold) })
+}
+
+fn open(
+    plan: &Plan,
+    dir: &TempDir,
+    stored: u64,
+    tail: u64,
+    value_bytes: usize,
+) -> Result<OpenRow, WalBenchError> {
+    let dir = dir.path().join(format!("tailed-{stored}-{value_bytes}"));
+    let database = TailedDatabase { dir: dir.clone(), stored, tail, value_bytes, seed: plan.seed };
+    recovery::fill(&plan.program, &database)?;
+    // The first time everything is read back.
+    let (warm, cold) = warm_and_cold(plan, &dir, |all| recovery::open(&plan.program, &database, all))?;
+    std::fs::remove_dir_all(&dir)?;
+    let tail_bytes = database.tail_bytes();
+    let figures = |opened: &[Opened], figure: &dyn Fn(&Opened) -> f64| -> Vec<f64> {
+        opened.iter().map(figure).collect()
+    };
+    let speed = |opened: &Opened| tail_bytes as f64 / opened.seconds;
+    Ok(OpenRow {
+        stored,
+        tail,
+        value_bytes,
+        tail_bytes,
+        warm_seconds: spread(&figures(&warm, &|opened| opened.seconds)),
+        cold_seconds: Spread::of(&figures(&cold, &|opened| opened.seconds)),
+        warm: spread(&figures(&warm, &speed)),
+        cold: Spread::of(&figures(&cold, &speed)),
+        first_get_us: spread(&figures(&warm, &|opened| opened.first_get_seconds * 1e6)),
+    })
+}
+
+/// The rate of each way to make 4 KiB durable, each for a quarter of `length`.
+pub(super) fn raw_rates(dir: &Path, length: Duration) -> Result<BTreeMap<Method, f64>, WalBenchError> {
+    let mut rates = BTreeMap::new();
+    for method in Method::ALL {
+        match raw::durable_writes(dir, method, length / Method::ALL.len() as u32) {
+            Ok(rate) => {
+                rates.insert(method, rate);
+            }
+            // What a file system does not know is no limit of it.
+            Err(_) if matches!(method, Method::Unwritten | Method::Direct) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(rates)
+}
