@@ -330,6 +330,9 @@ fn log_is_idle(shared: &Shared) -> bool {
 
 /// Removes files in the runs' directory that the manifest does not name: what an interrupted flush or compaction
 /// left. Called when everything named has been opened.
+///
+/// The manifest is written again first: the one that was read may be a newer one than the disk holds, where an earlier
+/// process failed to sync it, and the older one may name what is about to go. Where it cannot be written, all stays.
 pub(crate) fn remove_orphans(shared: &Shared) {
     let runs_dir = shared.runs_dir();
     let Ok(files) = shared.storage.list(&runs_dir) else { return };
@@ -337,11 +340,14 @@ pub(crate) fn remove_orphans(shared: &Shared) {
         let runs = &shared.views.load().runs;
         runs.iter().any(|run| path == run.path() || path == index_path(&runs_dir, run.number()))
     };
-    for name in files {
-        let path = runs_dir.join(&name);
-        let ours = [".run", ".idx", ".tmp"].iter().any(|suffix| name.ends_with(suffix));
-        if ours && !named(&path) {
-            shared.storage.remove(&path).ok();
-        }
+    let ours =
+        |path: &Path| path.extension().is_some_and(|ext| ["run", "idx", "tmp"].iter().any(|own| ext == *own));
+    let paths = files.iter().map(|name| runs_dir.join(name));
+    let orphans: Vec<_> = paths.filter(|path| ours(path) && !named(path)).collect();
+    if orphans.is_empty() || shared.manifest.update(|_| ()).is_err() {
+        return;
+    }
+    for path in orphans {
+        shared.storage.remove(&path).ok();
     }
 }
