@@ -19,6 +19,9 @@ const VALUE: usize = 64;
 /// Entries of a load that are read back: one in this many.
 const SAMPLE: usize = 13;
 
+/// Raw rates before and after a run that differ by this factor or less are those of a steady disk.
+const STEADY: f64 = 1.5;
+
 /// A row of the results, before it is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cell {
@@ -33,8 +36,17 @@ struct Cell {
 struct Run {
     repeat: usize,
     written: Written,
-    /// The raw rates just before, where they were measured.
-    raw: BTreeMap<Method, f64>,
+    /// The raw rates just before and just after, where they were measured.
+    raw: [BTreeMap<Method, f64>; 2],
+}
+
+impl Run {
+    /// The raw rate of `method` around this run: the middle of the two, and how many times the greater the smaller is.
+    fn raw_rate(&self, method: Method) -> Option<(f64, f64)> {
+        let [before, after] = &self.raw;
+        let (before, after) = (before.get(&method)?, after.get(&method)?);
+        Some((f64::midpoint(*before, *after), before.max(*after) / before.min(*after)))
+    }
 }
 
 /// One store in one mode: its turn in each repeat.
@@ -194,19 +206,26 @@ impl<'a> Cells<'a> {
         let mut start = writers::put(&*store, entries, start, 1, Duration::ZERO)
             .map_err(|error| TurnError::Store("put", error))?
             .end;
+        let raw = || match (turn.store, turn.mode) {
+            (Contender::Kyro, Mode::Always) => {
+                raw_rates(self.dir, self.plan.length).map_err(TurnError::Bench)
+            }
+            _ => Ok(BTreeMap::new()),
+        };
+        let mut measured = Vec::new();
+        let mut before = raw()?;
         for &writers in writers {
-            let raw = match (turn.store, turn.mode) {
-                (Contender::Kyro, Mode::Always) => {
-                    raw_rates(self.dir, self.plan.length).map_err(TurnError::Bench)?
-                }
-                _ => BTreeMap::new(),
-            };
             let written = writers::put(&*store, entries, start, writers, self.plan.length)
                 .map_err(|error| TurnError::Store("put", error))?;
+            let after = raw()?;
             verify(&*store, entries, start..written.end)?;
             start = written.end;
+            measured.push((writers, Run { repeat, written, raw: [before, after.clone()] }));
+            before = after;
+        }
+        for (writers, run) in measured {
             let Turn { store, mode, value_bytes } = turn;
-            self.record(Cell { store, mode, writers, value_bytes }, Run { repeat, written, raw });
+            self.record(Cell { store, mode, writers, value_bytes }, run);
         }
         store.close().map_err(|error| TurnError::Store("close", error))?;
         self.acknowledged.insert(turn, start);
@@ -223,7 +242,7 @@ impl<'a> Cells<'a> {
         verify(&*store, entries, (0..written.end).rev().step_by(SAMPLE))?;
         store.close().map_err(|error| TurnError::Store("close", error))?;
         let cell = Cell { store: contender, mode, writers: 1, value_bytes };
-        self.record(cell, Run { repeat, written, raw: BTreeMap::new() });
+        self.record(cell, Run { repeat, written, raw: Default::default() });
         std::fs::remove_dir_all(self.place(turn)).map_err(|error| TurnError::Bench(error.into()))
     }
 
@@ -250,7 +269,9 @@ impl<'a> Cells<'a> {
     /// Makes rows of everything measured.
     pub(super) fn into_results(mut self, results: &mut Results) {
         let mut raw: BTreeMap<Method, Vec<f64>> = BTreeMap::new();
-        for (method, rate) in self.runs.iter().flat_map(|(_, runs)| runs).flat_map(|run| &run.raw) {
+        for (method, rate) in
+            self.runs.iter().flat_map(|(_, runs)| runs).flat_map(|run| run.raw.iter().flatten())
+        {
             raw.entry(*method).or_default().push(*rate);
         }
         // The best by its median, so that a lucky moment of another one does not count.
@@ -277,7 +298,14 @@ impl<'a> Cells<'a> {
     }
 
     fn row(&self, cell: Cell, runs: &[Run], best: Option<Method>) -> Option<PutsRow> {
-        let raw = |run: &Run| run.raw.get(&best?).copied();
+        // Where the disk changed its rate meanwhile, there is nothing to compare with: unless it always did.
+        let drift = |run: &Run| run.raw_rate(best?).map(|(_, drift)| drift);
+        let is_steady = |run: &&Run| drift(run).is_some_and(|drift| drift <= STEADY);
+        let steady = runs.iter().filter(is_steady).count();
+        let raw = |run: &Run| {
+            let (rate, drift) = run.raw_rate(best?)?;
+            (steady == 0 || drift <= STEADY).then_some(rate)
+        };
         let all = |figure: &dyn Fn(&Run) -> Option<f64>| {
             Spread::of(&runs.iter().filter_map(figure).collect::<Vec<f64>>())
         };
@@ -299,6 +327,7 @@ impl<'a> Cells<'a> {
             sync_us: all(&|run| run.written.groups?.sync_us),
             puts_over_raw: all(&|run| Some(run.written.puts_per_second / raw(run)?)),
             groups_over_raw: all(&|run| Some(run.written.groups?.per_second / raw(run)?)),
+            steady_runs: runs.iter().any(|run| drift(run).is_some()).then_some(steady),
             kyro_over_this: all(&of_kyro),
             terms: cell.store.terms(),
         })

@@ -97,10 +97,12 @@ pub struct PutsRow {
     pub groups: Option<Spread>,
     /// Microseconds of a sync.
     pub sync_us: Option<Spread>,
-    /// Puts over the raw rate ([`Results::best_raw`]) measured just before.
+    /// Puts over the raw rate ([`Results::best_raw`]) around the run, of steady runs; of all where none is.
     pub puts_over_raw: Option<Spread>,
     /// Groups over the same.
     pub groups_over_raw: Option<Spread>,
+    /// Runs with raw rates before and after that differ by 1.5 × at most; of rows that are compared with those.
+    pub steady_runs: Option<usize>,
     /// kyro-engine's puts over this store's, in the same repeats.
     pub kyro_over_this: Option<Spread>,
     /// What its acknowledgement means, and how it commits.
@@ -150,7 +152,8 @@ impl fmt::Display for Results {
             out,
             "On {file_system}. Medians of {repeats} interleaved runs, of {seconds} s where writers write, ± half the range. \
              What was acknowledged was read back before its figure counted, and again after closing and opening. Ratios are \
-             of figures of one repeat; the raw rates were measured anew before each figure of kyro-engine.\n"
+             of figures of one repeat; the raw rates were measured before and after each figure of kyro-engine, and where they \
+             differ by more than 1.5 × (the disk was not steady) that run is left out of the ratios.\n"
         )?;
         section(
             out,
@@ -180,8 +183,10 @@ impl fmt::Display for Results {
         section(out, "opening after an unclean stop (SIGKILL)", &open_table(&self.opens))?;
         section(out, "targets", &targets(self))?;
         let lost = lost(self);
-        if lost.is_empty() {
-            writeln!(out, "No cell is lost.\n")?;
+        if !self.puts.iter().any(|row| row.kyro_over_this.is_some()) {
+            writeln!(out, "No rival was measured.\n")?;
+        } else if lost.is_empty() {
+            writeln!(out, "kyro-engine is the fastest in every cell.\n")?;
         } else {
             section(out, "cells that kyro-engine loses", &lost)?;
         }
@@ -235,6 +240,7 @@ fn puts_table(rows: &[&PutsRow]) -> Table {
         "sync, µs",
         "puts / raw",
         "groups / raw",
+        "steady runs",
         "kyro-engine / this",
     ]);
     for row in rows {
@@ -249,6 +255,7 @@ fn puts_table(rows: &[&PutsRow]) -> Table {
             optional(row.sync_us, 1.0),
             ratio(row.puts_over_raw),
             ratio(row.groups_over_raw),
+            row.steady_runs.map_or_else(|| "–".to_owned(), |runs| runs.to_string()),
             ratio(row.kyro_over_this),
         ]);
     }

@@ -15,9 +15,8 @@ use crate::report::{Excluded, Report};
 use crate::spread::Spread;
 use crate::wal::puts::Cells;
 use crate::wal::raw::{self, Method, Transfer};
-use crate::wal::recovery;
-use crate::wal::results::{DiskRow, OpenRow, ReplayRow, Results};
-use crate::wal::tail::{Opened, TailedDatabase};
+use crate::wal::restarts;
+use crate::wal::results::{DiskRow, Results};
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -98,12 +97,6 @@ pub enum WalBenchError {
     Io(#[from] io::Error),
 }
 
-/// Bytes of the frames of the logs that are read: a batch of 1,000 entries of 64 bytes, and a put of one.
-const FRAMES: [usize; 2] = [77_001, 78];
-/// Length of the values of the tails, and of those of one more tail, which is as many bytes.
-const TAIL_VALUE: usize = 64;
-const LONG_TAIL_VALUE: usize = 1024;
-
 /// Runs the plan and reports.
 ///
 /// # Errors
@@ -115,7 +108,7 @@ pub fn run(plan: &Plan) -> Result<Report<Results>, WalBenchError> {
     report.durability = Some("as each table says".to_owned());
     let has = |part| plan.parts.contains(&part);
     let mut cells = Cells::new(plan, dir.path());
-    let recoveries = if has(Part::Recovery) { FRAMES.len() + plan.stored.len() + 1 } else { 0 };
+    let recoveries = if has(Part::Recovery) { restarts::steps(plan) } else { 0 };
     let steps = plan.repeats * (cells.turns() + usize::from(has(Part::Transfers))) + recoveries;
     let mut progress = Progress::new(steps as u64);
     let mut transfers = Transfers::default();
@@ -137,20 +130,7 @@ pub fn run(plan: &Plan) -> Result<Report<Results>, WalBenchError> {
     transfers.into_results(&mut results);
     cells.into_results(&mut results);
     if has(Part::Recovery) {
-        for frame in FRAMES {
-            progress.say(&format!("reading a log of frames of {frame} bytes"));
-            results.replays.push(replay(plan, &dir, frame)?);
-            progress.step();
-        }
-        let long = (plan.tail * TAIL_VALUE as u64 / LONG_TAIL_VALUE as u64).max(1);
-        let least = plan.stored.iter().copied().min();
-        let long = least.map(|stored| (stored, long, LONG_TAIL_VALUE));
-        let tails = plan.stored.iter().map(|&stored| (stored, plan.tail, TAIL_VALUE));
-        for (stored, tail, value_bytes) in tails.chain(long) {
-            progress.say(&format!("opening {stored} stored entries with a tail of {tail}"));
-            results.opens.push(open(plan, &dir, stored, tail, value_bytes)?);
-            progress.step();
-        }
+        restarts::measure(plan, dir.path(), &mut results, &mut progress)?;
     }
     report.note_memory();
     progress.finish();
@@ -194,71 +174,6 @@ pub(super) fn disk_rows<K: Copy + Ord>(
         Some(DiskRow { name: title(key).to_owned(), per_second: Spread::of(rates)? })
     };
     rates.iter().filter_map(row).collect()
-}
-
-/// Runs `measure` warm and cold in turn, after one run whose time does not count. Gives the figures of both.
-fn warm_and_cold<T>(
-    plan: &Plan,
-    dir: &Path,
-    mut measure: impl FnMut(bool) -> Result<T, WalBenchError>,
-) -> Result<(Vec<T>, Vec<T>), WalBenchError> {
-    measure(true)?;
-    let (mut warm, mut cold) = (Vec::new(), Vec::new());
-    for _ in 0..plan.repeats {
-        warm.push(measure(false)?);
-        match recovery::forget_all(dir) {
-            Ok(()) => cold.push(measure(false)?),
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok((warm, cold))
-}
-
-fn spread(figures: &[f64]) -> Spread {
-    Spread::of(figures).unwrap_or(Spread { median: 0.0, least: 0.0, most: 0.0 })
-}
-
-fn replay(plan: &Plan, dir: &TempDir, frame: usize) -> Result<ReplayRow, WalBenchError> {
-    let dir = dir.path().join(format!("log-{frame}"));
-    let frames = recovery::write_log(&dir, frame, plan.transfer_bytes)?;
-    let bytes = frames * frame as u64;
-    let (warm, cold) = warm_and_cold(plan, &dir, |_| {
-        recovery::read_log(&dir, frame, frames).map(|time| bytes as f64 / time.as_secs_f64())
-    })?;
-    std::fs::remove_dir_all(&dir)?;
-    Ok(ReplayRow { frame_bytes: frame, bytes, warm: spread(&warm), cold: Spread::of(&cold) })
-}
-
-fn open(
-    plan: &Plan,
-    dir: &TempDir,
-    stored: u64,
-    tail: u64,
-    value_bytes: usize,
-) -> Result<OpenRow, WalBenchError> {
-    let dir = dir.path().join(format!("tailed-{stored}-{value_bytes}"));
-    let database = TailedDatabase { dir: dir.clone(), stored, tail, value_bytes, seed: plan.seed };
-    recovery::fill(&plan.program, &database)?;
-    // The first time everything is read back.
-    let (warm, cold) = warm_and_cold(plan, &dir, |all| recovery::open(&plan.program, &database, all))?;
-    std::fs::remove_dir_all(&dir)?;
-    let tail_bytes = database.tail_bytes();
-    let figures = |opened: &[Opened], figure: &dyn Fn(&Opened) -> f64| -> Vec<f64> {
-        opened.iter().map(figure).collect()
-    };
-    let speed = |opened: &Opened| tail_bytes as f64 / opened.seconds;
-    Ok(OpenRow {
-        stored,
-        tail,
-        value_bytes,
-        tail_bytes,
-        warm_seconds: spread(&figures(&warm, &|opened| opened.seconds)),
-        cold_seconds: Spread::of(&figures(&cold, &|opened| opened.seconds)),
-        warm: spread(&figures(&warm, &speed)),
-        cold: Spread::of(&figures(&cold, &speed)),
-        first_get_us: spread(&figures(&warm, &|opened| opened.first_get_seconds * 1e6)),
-    })
 }
 
 /// The rate of each way to make 4 KiB durable, each for a quarter of `length`.
