@@ -32,6 +32,7 @@ fn every_row_is_reported() {
         "commit: ",
         "4 KiB made durable",
         "append + fdatasync",
+        "processor kept awake",
         "long transfers",
         "write, buffered, synced",
         "puts a second: always",

@@ -8,9 +8,9 @@ use crate::kv::{Contender, Entries, Failure, KeyValue, NotKept, verify};
 use crate::progress::Progress;
 use crate::report::Excluded;
 use crate::spread::Spread;
-use crate::wal::raw::{self, Method};
+use crate::wal::raw::{self, Method, Processor};
 use crate::wal::results::{Mode, PutsRow, Results};
-use crate::wal::run::{Part, Plan, WalBenchError, disk_rows, raw_rates};
+use crate::wal::run::{Part, Plan, RawRates, WalBenchError, disk_rows, raw_rates};
 use crate::wal::writers::{self, Written};
 
 /// Length of values in mode `always`, and elsewhere.
@@ -37,14 +37,14 @@ struct Run {
     repeat: usize,
     written: Written,
     /// The raw rates just before and just after, where they were measured.
-    raw: [BTreeMap<Method, f64>; 2],
+    raw: [RawRates; 2],
 }
 
 impl Run {
-    /// The raw rate of `method` around this run: the middle of the two, and how many times the greater the smaller is.
-    fn raw_rate(&self, method: Method) -> Option<(f64, f64)> {
+    /// The raw rate of `way` around this run: the middle of the two, and how many times the greater the smaller is.
+    fn raw_rate(&self, way: (Processor, Method)) -> Option<(f64, f64)> {
         let [before, after] = &self.raw;
-        let (before, after) = (before.get(&method)?, after.get(&method)?);
+        let (before, after) = (before.get(&way)?, after.get(&way)?);
         Some((f64::midpoint(*before, *after), before.max(*after) / before.min(*after)))
     }
 }
@@ -268,27 +268,34 @@ impl<'a> Cells<'a> {
 
     /// Makes rows of everything measured.
     pub(super) fn into_results(mut self, results: &mut Results) {
-        let mut raw: BTreeMap<Method, Vec<f64>> = BTreeMap::new();
-        for (method, rate) in
-            self.runs.iter().flat_map(|(_, runs)| runs).flat_map(|run| run.raw.iter().flatten())
-        {
-            raw.entry(*method).or_default().push(*rate);
+        let mut raw: BTreeMap<(Processor, Method), Vec<f64>> = BTreeMap::new();
+        let all_runs = self.runs.iter().flat_map(|(_, runs)| runs);
+        for (way, rate) in all_runs.flat_map(|run| run.raw.iter().flatten()) {
+            raw.entry(*way).or_default().push(*rate);
         }
+        let title = |(processor, method): (Processor, Method)| method.title().to_owned() + processor.title();
+        results.durable_writes.extend(disk_rows(&raw, title));
         // The best by its median, so that a lucky moment of another one does not count.
-        let best = raw
-            .iter()
-            .filter_map(|(&method, rates)| Some((method, Spread::of(rates)?.median)))
-            .max_by(|one, other| one.1.total_cmp(&other.1))
-            .map(|(method, _)| method);
-        results.durable_writes.extend(disk_rows(&raw, Method::title));
-        results.best_raw = best.map(|method| method.title().to_owned());
+        let best = |processor: Processor| {
+            raw.iter()
+                .filter(|((of, _), _)| *of == processor)
+                .filter_map(|(&way, rates)| Some((way, Spread::of(rates)?.median)))
+                .max_by(|one, other| one.1.total_cmp(&other.1))
+                .map(|(way, _)| way)
+        };
+        let (alone, awake) = (best(Processor::MaySleep), best(Processor::KeptAwake));
+        results.best_raw = alone.map(title);
+        results.best_raw_awake = awake.map(title);
         // Turns begin with another one in each repeat: the rows stay in the order of the turns.
         self.runs.sort_by_key(|(cell, _)| {
             self.turns.iter().position(|turn| {
                 (turn.store, turn.mode, turn.value_bytes) == (cell.store, cell.mode, cell.value_bytes)
             })
         });
-        let rows = self.runs.iter().filter_map(|(cell, runs)| self.row(*cell, runs, best));
+        let rows = self.runs.iter().filter_map(|(cell, runs)| {
+            // Like with like: one writer waits as the raw loop does, many keep the processor awake.
+            self.row(*cell, runs, if cell.writers == 1 { alone } else { awake })
+        });
         results.puts.extend(rows);
         results.excluded.extend(
             self.excluded
@@ -297,7 +304,7 @@ impl<'a> Cells<'a> {
         );
     }
 
-    fn row(&self, cell: Cell, runs: &[Run], best: Option<Method>) -> Option<PutsRow> {
+    fn row(&self, cell: Cell, runs: &[Run], best: Option<(Processor, Method)>) -> Option<PutsRow> {
         // Where the disk changed its rate meanwhile, there is nothing to compare with: unless it always did.
         let drift = |run: &Run| run.raw_rate(best?).map(|(_, drift)| drift);
         let is_steady = |run: &&Run| drift(run).is_some_and(|drift| drift <= STEADY);

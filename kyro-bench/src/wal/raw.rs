@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -50,6 +51,32 @@ impl Method {
     }
 }
 
+/// What the processor does while the one writing thread waits for the disk.
+///
+/// On a virtual machine a sleeping processor may take many times longer to notice that the disk has answered than the disk
+/// takes to answer. One thread alone lets it sleep; many writers keep it awake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Processor {
+    /// Nothing.
+    MaySleep,
+    /// Another thread computes all the time.
+    KeptAwake,
+}
+
+impl Processor {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::MaySleep, Self::KeptAwake];
+
+    /// What is added to a name in reports.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::MaySleep => "",
+            Self::KeptAwake => ", processor kept awake",
+        }
+    }
+}
+
 /// A long transfer, in calls of 1 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -79,11 +106,12 @@ impl Transfer {
     }
 }
 
-/// How many 4 KiB writes a second `method` makes durable in a new file in `dir`, one after the other for `length`.
+/// How many 4 KiB writes a second `method` makes durable in a new file in `dir`, one after the other for `length`, while the
+/// processor otherwise does what `processor` says.
 ///
 /// # Errors
 /// What the operating system says; a file system may not know `O_DIRECT` or `fallocate`.
-pub fn durable_writes(dir: &Path, method: Method, length: Duration) -> io::Result<f64> {
+pub fn durable_writes(dir: &Path, method: Method, processor: Processor, length: Duration) -> io::Result<f64> {
     let scratch = Scratch::new(dir, "durable");
     let room = match method {
         Method::Append => u64::MAX,
@@ -108,21 +136,39 @@ pub fn durable_writes(dir: &Path, method: Method, length: Duration) -> io::Resul
         Method::Direct => scratch.open(Direct::Durable)?,
         Method::ZeroFilled | Method::Unwritten => scratch.open(Direct::No)?,
     };
-    let block = Aligned::new(BLOCK);
-    let started = Instant::now();
-    let mut writes = 0_u64;
-    while writes == 0 || started.elapsed() < length {
-        let at = writes * BLOCK as u64;
-        if method == Method::Unwritten && at == room {
-            break;
+    let write = || -> io::Result<f64> {
+        let block = Aligned::new(BLOCK);
+        let started = Instant::now();
+        let mut writes = 0_u64;
+        while writes == 0 || started.elapsed() < length {
+            let at = writes * BLOCK as u64;
+            if method == Method::Unwritten && at == room {
+                break;
+            }
+            file.write_all_at(block.bytes(), at % room)?;
+            if method != Method::Direct {
+                rustix::fs::fdatasync(&file)?;
+            }
+            writes += 1;
         }
-        file.write_all_at(block.bytes(), at % room)?;
-        if method != Method::Direct {
-            rustix::fs::fdatasync(&file)?;
+        Ok(writes as f64 / started.elapsed().as_secs_f64())
+    };
+    match processor {
+        Processor::MaySleep => write(),
+        Processor::KeptAwake => {
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+                let rate = write();
+                done.store(true, Ordering::Relaxed);
+                rate
+            })
         }
-        writes += 1;
     }
-    Ok(writes as f64 / started.elapsed().as_secs_f64())
 }
 
 /// The bytes a second of every transfer of a file of `bytes` in `dir`, or why there is none.
@@ -300,10 +346,12 @@ mod tests {
     fn every_method_writes_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         for method in Method::ALL {
-            match durable_writes(dir.path(), method, Duration::ZERO) {
-                Ok(rate) => assert!(rate > 0.0, "{method:?}"),
-                // Only these need what a file system may not have.
-                Err(_) => assert!(matches!(method, Method::Unwritten | Method::Direct), "{method:?}"),
+            for processor in Processor::ALL {
+                match durable_writes(dir.path(), method, processor, Duration::ZERO) {
+                    Ok(rate) => assert!(rate > 0.0, "{method:?}"),
+                    // Only these need what a file system may not have.
+                    Err(_) => assert!(matches!(method, Method::Unwritten | Method::Direct), "{method:?}"),
+                }
             }
         }
         let rates = transfers(dir.path(), 3 << 20);

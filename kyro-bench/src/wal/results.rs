@@ -19,10 +19,13 @@ pub struct Results {
     pub seconds: f64,
     /// Timed runs of each row.
     pub repeats: usize,
-    /// 4 KiB writes made durable one after the other, by [`raw::Method`](crate::wal::raw::Method).
+    /// 4 KiB writes made durable one after the other, by [`raw::Method`](crate::wal::raw::Method) and
+    /// [`raw::Processor`](crate::wal::raw::Processor).
     pub durable_writes: Vec<DiskRow>,
-    /// The best of those by its median: what is meant by the raw rate.
+    /// The best by its median of those of one thread alone: the raw rate that one writer is compared with.
     pub best_raw: Option<String>,
+    /// The best of those with the processor kept awake: the raw rate that several writers are compared with.
+    pub best_raw_awake: Option<String>,
     /// Bytes of long transfers, by [`raw::Transfer`](crate::wal::raw::Transfer).
     pub transfers: Vec<DiskRow>,
     /// Puts of one entry and batches of 1,000, acknowledged.
@@ -97,7 +100,7 @@ pub struct PutsRow {
     pub groups: Option<Spread>,
     /// Microseconds of a sync.
     pub sync_us: Option<Spread>,
-    /// Puts over the raw rate ([`Results::best_raw`]) around the run, of steady runs; of all where none is.
+    /// Puts over the raw rate ([`Results::best_raw`], [`Results::best_raw_awake`]) around the run, of steady runs; of all where none is.
     pub puts_over_raw: Option<Spread>,
     /// Groups over the same.
     pub groups_over_raw: Option<Spread>,
@@ -160,8 +163,12 @@ impl fmt::Display for Results {
             "the disk: 4 KiB made durable, one after the other",
             &disk_table(&self.durable_writes, 1.0),
         )?;
-        if let Some(best) = &self.best_raw {
-            writeln!(out, "The raw rate below is that of: {best}.\n")?;
+        if let (Some(alone), Some(awake)) = (&self.best_raw, &self.best_raw_awake) {
+            writeln!(
+                out,
+                "The raw rate of one writer is that of: {alone}. Of several, who keep the processor awake while one waits: \
+                 {awake}.\n"
+            )?;
         }
         section(out, "the disk: long transfers, MB/s", &disk_table(&self.transfers, 1e6))?;
         for mode in [Mode::Always, Mode::Interval, Mode::Never] {

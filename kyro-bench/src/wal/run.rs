@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::report::{Excluded, Report};
 use crate::spread::Spread;
 use crate::wal::puts::Cells;
-use crate::wal::raw::{self, Method, Transfer};
+use crate::wal::raw::{self, Method, Processor, Transfer};
 use crate::wal::restarts;
 use crate::wal::results::{DiskRow, Results};
 
@@ -157,7 +157,7 @@ impl Transfers {
     }
 
     fn into_results(self, results: &mut Results) {
-        results.transfers.extend(disk_rows(&self.rates, Transfer::title));
+        results.transfers.extend(disk_rows(&self.rates, |transfer| transfer.title().to_owned()));
         let failures = self.failures.into_iter();
         results.excluded.extend(
             failures.map(|(transfer, reason)| Excluded { name: transfer.title().to_owned(), reason }),
@@ -168,25 +168,30 @@ impl Transfers {
 /// The rows of what the disk can do.
 pub(super) fn disk_rows<K: Copy + Ord>(
     rates: &BTreeMap<K, Vec<f64>>,
-    title: fn(K) -> &'static str,
+    title: impl Fn(K) -> String,
 ) -> Vec<DiskRow> {
-    let row = |(&key, rates): (&K, &Vec<f64>)| {
-        Some(DiskRow { name: title(key).to_owned(), per_second: Spread::of(rates)? })
-    };
+    let row =
+        |(&key, rates): (&K, &Vec<f64>)| Some(DiskRow { name: title(key), per_second: Spread::of(rates)? });
     rates.iter().filter_map(row).collect()
 }
 
-/// The rate of each way to make 4 KiB durable, each for a quarter of `length`.
-pub(super) fn raw_rates(dir: &Path, length: Duration) -> Result<BTreeMap<Method, f64>, WalBenchError> {
+/// Raw rates of 4 KiB writes made durable.
+pub(super) type RawRates = BTreeMap<(Processor, Method), f64>;
+
+/// All raw rates, measured for `length` together.
+pub(super) fn raw_rates(dir: &Path, length: Duration) -> Result<RawRates, WalBenchError> {
+    let each = length / (Processor::ALL.len() * Method::ALL.len()) as u32;
     let mut rates = BTreeMap::new();
-    for method in Method::ALL {
-        match raw::durable_writes(dir, method, length / Method::ALL.len() as u32) {
-            Ok(rate) => {
-                rates.insert(method, rate);
+    for processor in Processor::ALL {
+        for method in Method::ALL {
+            match raw::durable_writes(dir, method, processor, each) {
+                Ok(rate) => {
+                    rates.insert((processor, method), rate);
+                }
+                // What a file system does not know is no limit of it.
+                Err(_) if matches!(method, Method::Unwritten | Method::Direct) => {}
+                Err(error) => return Err(error.into()),
             }
-            // What a file system does not know is no limit of it.
-            Err(_) if matches!(method, Method::Unwritten | Method::Direct) => {}
-            Err(error) => return Err(error.into()),
         }
     }
     Ok(rates)
