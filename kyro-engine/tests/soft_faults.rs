@@ -215,3 +215,22 @@ fn restarts_without_end_do_not_pile_up_segments() {
     let segments = engine.stats().wal.segments;
     assert!(segments < 60, "{segments} segments after 120 sessions");
 }
+
+#[test]
+fn a_long_log_is_opened_with_few_files() {
+    let disk = SimDisk::new();
+    let engine = open(disk.clone(), small());
+    // The event keeps every segment after it.
+    engine.append("an event").unwrap();
+    (0..600).for_each(|key| assert!(engine.put(key, [7; 2000]).unwrap() < 10_000));
+    engine.flush().unwrap();
+    assert!(engine.stats().wal.segments > 60, "{:?}", engine.stats().wal);
+    engine.close().unwrap();
+    drop(engine);
+    for disk in [disk.restart(), disk.crash(0)] {
+        let meddler = Meddler::new(disk);
+        let engine = open(meddler.clone(), small());
+        assert_eq!(engine.replay(0, None).unwrap().count(), 601);
+        assert!(meddler.most_open() < 12, "{} files at once", meddler.most_open());
+    }
+}

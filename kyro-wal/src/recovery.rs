@@ -127,7 +127,7 @@ impl Recovery {
         expected: Expected,
         options: Options,
     ) -> Result<Self, Error> {
-        let chain = Chain::open(&*storage, dir, &expected)?;
+        let chain = Chain::open(&storage, dir, &expected)?;
         let options = options.normalized();
         // Segments whose every offset is below what the caller needs are not read.
         let below =

@@ -1,6 +1,8 @@
 //! The files of a log's directory: their names, and what their first and last block say.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use crate::error::Corruption;
@@ -119,9 +121,58 @@ impl Segment {
         Ok(self)
     }
 
+    /// Closes the file: each read opens it again.
+    pub(crate) fn on_demand(mut self, storage: &Arc<dyn Storage>) -> Self {
+        self.file = Box::new(OnDemand { storage: Arc::clone(storage), path: self.path.clone() });
+        self
+    }
+
     /// Where the last frame must end at the latest.
     pub(crate) fn frames_limit(&self) -> u64 {
         self.len.saturating_sub(BLOCK as u64)
+    }
+}
+
+/// A file that is open only while it is read. It cannot be written.
+#[derive(Debug)]
+struct OnDemand {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+}
+
+impl OnDemand {
+    fn refuse<T>() -> io::Result<T> {
+        Err(io::Error::from(io::ErrorKind::ReadOnlyFilesystem))
+    }
+}
+
+impl StorageFile for OnDemand {
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        Self::refuse()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.storage.open_read(&self.path)?.read_at(buf, offset)
+    }
+
+    fn zero_fill(&self, _len: u64) -> io::Result<()> {
+        Self::refuse()
+    }
+
+    fn set_len(&self, _len: u64) -> io::Result<()> {
+        Self::refuse()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.storage.len(&self.path)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Self::refuse()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        Self::refuse()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kyro_engine::storage::{Contents, LockError, LockGuard, Storage, StorageFile};
@@ -32,6 +33,8 @@ type Rule = Arc<dyn Fn(Op, &Path) -> Option<Act> + Send + Sync>;
 pub(crate) struct Meddler {
     inner: Arc<dyn Storage>,
     rule: Arc<Mutex<Option<Rule>>>,
+    open: Arc<AtomicUsize>,
+    most_open: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for Meddler {
@@ -51,12 +54,17 @@ pub(crate) const ENOSPC: i32 = 28;
 
 impl Meddler {
     pub(crate) fn new(inner: impl Storage) -> Self {
-        Self { inner: Arc::new(inner), rule: Arc::default() }
+        Self { inner: Arc::new(inner), rule: Arc::default(), open: Arc::default(), most_open: Arc::default() }
     }
 
     /// From now on this decides for every operation, on its path.
     pub(crate) fn set(&self, rule: impl Fn(Op, &Path) -> Option<Act> + Send + Sync + 'static) {
         *self.rule.lock().unwrap() = Some(Arc::new(rule));
+    }
+
+    /// The most files that were open at once.
+    pub(crate) fn most_open(&self) -> usize {
+        self.most_open.load(Ordering::SeqCst)
     }
 
     pub(crate) fn clear(&self) {
@@ -77,6 +85,8 @@ impl Meddler {
     }
 
     fn file(&self, path: &Path, file: Box<dyn StorageFile>) -> Box<dyn StorageFile> {
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_open.fetch_max(open, Ordering::SeqCst);
         Box::new(MeddlerFile { meddler: self.clone(), path: path.to_owned(), file })
     }
 }
@@ -92,7 +102,7 @@ impl Storage for Meddler {
         self.inner.open_file(path).map(|file| self.file(path, file))
     }
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        self.run(Op::OpenRead, path, || self.inner.open_read(path))
+        self.run(Op::OpenRead, path, || self.inner.open_read(path)).map(|file| self.file(path, file))
     }
     fn load(&self, path: &Path) -> io::Result<Contents> {
         self.inner.load(path)
@@ -125,6 +135,12 @@ struct MeddlerFile {
     meddler: Meddler,
     path: PathBuf,
     file: Box<dyn StorageFile>,
+}
+
+impl Drop for MeddlerFile {
+    fn drop(&mut self) {
+        self.meddler.open.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl StorageFile for MeddlerFile {

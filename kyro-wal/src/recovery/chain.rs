@@ -1,6 +1,7 @@
 //! The segments of a log in order, each vouching for the one before it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::Corruption;
 use crate::format::footer::NoFooter;
@@ -21,13 +22,15 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn open(storage: &dyn Storage, dir: &Path, expected: &Expected) -> Result<Self, Error> {
-        let numbers = segment::numbers(storage, dir)?;
+    /// Opens every segment once. Only the two newest stay open: there may be more of the others than a process may
+    /// have files.
+    pub(crate) fn open(storage: &Arc<dyn Storage>, dir: &Path, expected: &Expected) -> Result<Self, Error> {
+        let numbers = segment::numbers(&**storage, dir)?;
         let missing = |segment, why| Error::MissingSegment { dir: dir.to_owned(), segment, why };
         let Some(&last) = numbers.last() else {
             return Err(missing(expected.first_segment, "the directory holds no segment"));
         };
-        let mut segments = vec![Segment::open(storage, dir, last, Some(&expected.uuid))?];
+        let mut segments = vec![Segment::open(&**storage, dir, last, Some(&expected.uuid))?];
         let mut leftovers = Vec::new();
         let mut left = numbers[..numbers.len() - 1].to_vec();
         while let Some(oldest) = segments.last() {
@@ -42,7 +45,9 @@ impl Chain {
                 }
                 break;
             }
-            let opened = Segment::open(storage, dir, before.number, Some(&expected.uuid));
+            let opened = Segment::open(&**storage, dir, before.number, Some(&expected.uuid));
+            let opened =
+                opened.map(|segment| if segments.len() < 2 { segment } else { segment.on_demand(storage) });
             if before.number < expected.first_segment {
                 // Older than what must be there: kept while it is in order, otherwise what a purge is to remove.
                 let pin = Pin::from(&before);
