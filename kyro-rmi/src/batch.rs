@@ -1,12 +1,18 @@
 //! Many lookups at once: their cache misses overlap.
+//!
+//! A group is placed in lock step (see [`group`](crate::group)) and then sought in lock step: the core of every
+//! key, then the cache line beside the core on the side where those still are that were not in it, then two more
+//! lines, and only for what is left the windows. What is not certain is a bit, not a branch.
+//!
+//! A batch accepts an answer only from keys within the key's window, and with a key on both sides or the key
+//! itself: there a single lookup is certain too, so both report the same wrong windows.
 
-use crate::model::{Model, Place};
-use crate::rmi::{Probe, Rmi, prefetch_margins, probe_core, probe_outside};
+use crate::group::{GROUP, Group, Route, Set};
+use crate::model::{CORE, Model};
+use crate::rmi::{Probe, Rmi, probe, probe_outside};
+use core::hint::select_unpredictable;
 use core::iter::zip;
 use kyro_simd::{Kernel, Operation, prefetch};
-
-/// How many lookups are under way at once: enough for every line-fill buffer of a core.
-const GROUP: usize = 32;
 
 impl<B: AsRef<[u8]>> Rmi<B> {
     /// The lower bound of each of `wanted` in `keys`, into the same place of `positions`.
@@ -39,7 +45,9 @@ impl<B: AsRef<[u8]>> Rmi<B> {
         answers: &mut [T],
         answer: impl Fn(Probe) -> T,
     ) -> usize {
-        self.searcher.run(Batch { model: &self.model, body: self.body(), keys, wanted, answers, answer })
+        let even = self.stats().max_steps <= 2;
+        let (model, body) = (&self.model, self.body());
+        self.searcher.run(Batch { model, body, keys, wanted, answers, answer, even })
     }
 }
 
@@ -51,6 +59,8 @@ struct Batch<'a, T, F> {
     wanted: &'a [u64],
     answers: &'a mut [T],
     answer: F,
+    /// Whether no lookup takes more than two records.
+    even: bool,
 }
 
 impl<T, F: Fn(Probe) -> T> Operation for Batch<'_, T, F> {
@@ -58,39 +68,132 @@ impl<T, F: Fn(Probe) -> T> Operation for Batch<'_, T, F> {
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> usize {
-        let Model { window, .. } = *self.model;
+        let Self { model, body, keys, wanted, answers, answer, even } = self;
+        let window = model.window;
+        // Then every window lies within the keys, and the core of every place within its window.
+        if (keys.len() as u64) < window.total.max(window.keys as u64) || window.keys < 2 * CORE {
+            return one_by_one(kernel, model, body, keys, wanted, answers, &answer);
+        }
+        let mut group = Group::EMPTY;
         let mut mispredicted = 0;
-        for (wanted, answers) in zip(self.wanted.chunks(GROUP), self.answers.chunks_mut(GROUP)) {
-            let mut places = [Place { first: 0, count: 0, within: 0 }; GROUP];
-            let mut starts = [0; GROUP];
-            for ((&key, place), start) in zip(zip(wanted, &mut places), &mut starts) {
-                *place = self.model.place(kernel, self.body, key);
-                *start = window.core().start(*place) as usize;
-                prefetch(self.keys, *start);
+        for (wanted, answers) in zip(wanted.chunks(GROUP), answers.chunks_mut(GROUP)) {
+            let wanted = wanted.get(..answers.len()).unwrap_or(wanted);
+            let route = Route { model, body, column: keys, wanted };
+            if even {
+                group.place_in_turn(kernel, route);
+            } else {
+                group.place_in_rounds(kernel, route);
             }
-            // Those that are not in their core ask for the lines around it, and wait.
-            let mut outside = 0u32;
-            for (index, ((&key, &start), answer)) in zip(zip(wanted, &starts), &mut *answers).enumerate() {
-                if let Some(probe) = probe_core(kernel, self.keys, start, key) {
-                    *answer = (self.answer)(probe);
-                } else {
-                    prefetch_margins(self.keys, start);
-                    outside |= 1 << index;
-                }
+            let mut sought =
+                Sought { route, group: &mut group, answers, answer: &answer, above: Set::default() };
+            let outside = sought.in_core(kernel);
+            if outside.is_empty() {
+                continue;
             }
-            while outside != 0 {
-                let index = outside.trailing_zeros() as usize;
-                outside &= outside - 1;
-                let (Some(&key), Some(&place), Some(&start), Some(answer)) =
-                    (wanted.get(index), places.get(index), starts.get(index), answers.get_mut(index))
-                else {
-                    continue;
-                };
-                let probe = probe_outside(kernel, window, self.keys, start, place, key);
-                mispredicted += usize::from(probe.mispredicted);
-                *answer = (self.answer)(probe);
+            let outside = sought.beside::<CORE, K>(kernel, CORE, outside);
+            let outside = sought.beside::<{ 2 * CORE }, K>(kernel, CORE, outside);
+            for index in outside {
+                mispredicted += sought.around(kernel, index);
             }
         }
         mispredicted
     }
+}
+
+/// A group whose places are known, and which is now sought in the keys.
+struct Sought<'a, 'g, T, F> {
+    route: Route<'a>,
+    group: &'g mut Group,
+    answers: &'g mut [T],
+    answer: &'g F,
+    /// Which of those outside their core lie above it.
+    above: Set,
+}
+
+impl<T, F: Fn(Probe) -> T> Sought<'_, '_, T, F> {
+    /// Searches every core. Which keys are not certain to lie there.
+    #[inline(always)]
+    fn in_core<K: Kernel>(&mut self, kernel: K) -> Set {
+        let mut outside = Set::default();
+        for (index, (&key, answer)) in zip(self.route.wanted, &mut *self.answers).enumerate() {
+            let start = self.group.starts[index % GROUP];
+            let (counted, found) = search::<CORE, K>(kernel, self.route.column, start, key);
+            *answer = (self.answer)(Probe { position: start + counted, found, mispredicted: false });
+            let above = counted == CORE;
+            self.above.add_if(index, above);
+            outside.add_if(index, above || counted == 0 && !found);
+        }
+        outside
+    }
+
+    /// Asks for the `N` keys before or after the `searched` ones of each of `outside`, moved into its window, and
+    /// then searches them. Which keys are not certain to lie there either.
+    #[inline(always)]
+    fn beside<const N: usize, K: Kernel>(&mut self, kernel: K, searched: usize, outside: Set) -> Set {
+        let (column, window) = (self.route.column, self.route.model.window);
+        for index in outside {
+            let start = self.group.starts[index % GROUP];
+            let first = window.start(self.group.places[index % GROUP]) as usize;
+            let after = (start + searched).min(first + (window.keys - N));
+            let before = start.saturating_sub(N).max(first);
+            let start = select_unpredictable(self.above.has(index), after, before);
+            prefetch(column, start);
+            prefetch(column, start + N - 1);
+            self.group.starts[index % GROUP] = start;
+        }
+        let mut still = Set::default();
+        for index in outside {
+            let start = self.group.starts[index % GROUP];
+            let (counted, found) = search::<N, K>(kernel, column, start, self.route.key(index));
+            // On the side of the keys searched before, what lies beyond the edge is known.
+            still.add_if(index, !found && counted == select_unpredictable(self.above.has(index), N, 0));
+            if let Some(answer) = self.answers.get_mut(index) {
+                *answer = (self.answer)(Probe { position: start + counted, found, mispredicted: false });
+            }
+        }
+        still
+    }
+
+    /// Searches the whole window, and everything if need be: whether the window was wrong.
+    #[inline(always)]
+    fn around<K: Kernel>(&mut self, kernel: K, index: usize) -> usize {
+        let (column, window) = (self.route.column, self.route.model.window);
+        let place = self.group.places[index % GROUP];
+        let start = window.core().start(place) as usize;
+        let probe = probe_outside(kernel, window, column, start, place, self.route.key(index));
+        if let Some(answer) = self.answers.get_mut(index) {
+            *answer = (self.answer)(probe);
+        }
+        usize::from(probe.mispredicted)
+    }
+}
+
+/// How many of the `N` keys at `start` are smaller than `key`, and whether `key` is among them.
+#[inline(always)]
+fn search<const N: usize, K: Kernel>(kernel: K, keys: &[u64], start: usize, key: u64) -> (usize, bool) {
+    let Some(keys) = keys.get(start..).and_then(|keys| keys.first_chunk::<N>()) else { return (0, false) };
+    let counted = kernel.lower_bound_exact(keys, key);
+    // Never the key after them: that one was not asked for.
+    (counted, keys[counted.min(N - 1)] == key)
+}
+
+/// Over keys that the index was not built over, or fewer than two lines.
+#[cold]
+#[inline(never)]
+fn one_by_one<T, K: Kernel>(
+    kernel: K,
+    model: &Model,
+    body: &[u8],
+    keys: &[u64],
+    wanted: &[u64],
+    answers: &mut [T],
+    answer: &impl Fn(Probe) -> T,
+) -> usize {
+    let mut mispredicted = 0;
+    for (&key, answer_to) in zip(wanted, answers) {
+        let probe = probe(kernel, model.window, keys, model.place(kernel, body, key), key);
+        mispredicted += usize::from(probe.mispredicted);
+        *answer_to = answer(probe);
+    }
+    mispredicted
 }

@@ -8,6 +8,10 @@
 //! | 0–37 | position of the first key | | | |
 //! | 0–31 | | first block | first word | root block |
 
+use crate::model::Place;
+use crate::root::multiply;
+use core::hint::select_unpredictable;
+
 /// The most keys that one index numbers: positions have 38 bits.
 pub(crate) const MOST_KEYS: u64 = (1 << POSITION_BITS) - 1;
 /// The most keys in one leaf.
@@ -36,7 +40,44 @@ pub(crate) enum Kind {
     Fence { root: u64, leaf: bool },
 }
 
+/// What a record says to a key, as bits for a caller that does not branch on its kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Followed {
+    /// The low and the high bit of the kind.
+    pub(crate) kind: (bool, bool),
+    /// Of a fence: whether its root is a leaf.
+    pub(crate) leaf: bool,
+    /// The word or the block to go on with; 0 where the keys come next.
+    pub(crate) record: u64,
+    /// How much of what was chosen lies below the key.
+    pub(crate) rest: u64,
+    /// Where the key belongs, if the keys come next.
+    pub(crate) place: Place,
+}
+
 impl Entry {
+    /// A leaf without keys.
+    pub(crate) const NOWHERE: Self = Self(0);
+
+    /// What the record says to a key that lies `fraction` of the way through its cell: what [`kind`](Self::kind)
+    /// and the arithmetic for each kind come to, without a branch.
+    #[inline(always)]
+    pub(crate) fn follow(self, fraction: u64) -> Followed {
+        let kind = self.0 >> KIND_SHIFT;
+        let parts = self.0 >> PART_SHIFT & MOST_PARTS;
+        let keys = self.0 >> POSITION_BITS & MOST_IN_LEAF;
+        let count = select_unpredictable(kind == 0, keys, parts);
+        let (chosen, rest) = multiply(fraction, count);
+        let record = (self.0 & u64::from(u32::MAX)) + select_unpredictable(kind == 3, 0, chosen);
+        Followed {
+            kind: (kind & 1 != 0, kind >> 1 != 0),
+            leaf: parts != 0,
+            record: select_unpredictable(kind == 0, 0, record),
+            rest,
+            place: Place { first: self.0 & MOST_KEYS, count, within: chosen },
+        }
+    }
+
     pub(crate) fn new(kind: Kind) -> Self {
         match kind {
             Kind::Leaf { first, count } => {

@@ -78,6 +78,7 @@ mod entry;
 mod error;
 mod fence;
 mod format;
+mod group;
 mod line;
 mod model;
 mod options;

@@ -33,6 +33,11 @@ pub(crate) struct Place {
     pub(crate) within: u64,
 }
 
+impl Place {
+    /// Where damaged records lead.
+    pub(crate) const NOWHERE: Self = Self { first: 0, count: 0, within: 0 };
+}
+
 impl Window {
     /// How many positions a window surely covers from wherever it is asked to start: it starts up to 7
     /// earlier, at a multiple of 8, so that it spans as few cache lines as can be.
@@ -99,30 +104,47 @@ impl Model {
                 Kind::Fence { root, leaf } => return self.search(kernel, body, key, root, leaf),
             }
         }
-        interval(0, 0, 0)
+        Place::NOWHERE
     }
 
     /// Searches among separators.
     #[inline(always)]
     fn search<K: Kernel>(&self, kernel: K, body: &[u8], key: u64, mut node: u64, mut leaf: bool) -> Place {
         for _ in 0..MOST_STEPS {
-            let Some(block) = self.block(body, node) else { break };
             if leaf {
-                let Some(records) = self.block(body, node + 1) else { break };
-                let (segment, end) = fence::segment(kernel, block, records, key);
-                let (first, count) = (segment.first, end.saturating_sub(segment.first));
-                return Place { first, count, within: segment.within(key) };
+                return self.place_in_leaf(kernel, body, node, key).unwrap_or(Place::NOWHERE);
             }
+            let Some(block) = self.block(body, node) else { break };
             (node, leaf) = fence::child(kernel, block, key);
         }
-        interval(0, 0, 0)
+        Place::NOWHERE
+    }
+
+    /// Searches the leaf of separators in blocks `node` and `node + 1`.
+    #[inline(always)]
+    pub(crate) fn place_in_leaf<K: Kernel>(
+        &self,
+        kernel: K,
+        body: &[u8],
+        node: u64,
+        key: u64,
+    ) -> Option<Place> {
+        let (keys, records) = (self.block(body, node)?, self.block(body, node + 1)?);
+        let (segment, end) = fence::segment(kernel, keys, records, key);
+        let (first, count) = (segment.first, end.saturating_sub(segment.first));
+        Some(Place { first, count, within: segment.within(key) })
     }
 
     /// Block `block`.
     #[inline(always)]
     pub(crate) fn block<'a>(&self, body: &'a [u8], block: u64) -> Option<&'a Block> {
-        let at = (self.blocks_at as usize).wrapping_add((block as usize).wrapping_mul(64));
-        body.get(at..)?.first_chunk()
+        body.get(self.block_at(block)..)?.first_chunk()
+    }
+
+    /// The byte of the body at which block `block` starts.
+    #[inline(always)]
+    pub(crate) fn block_at(&self, block: u64) -> usize {
+        (self.blocks_at as usize).wrapping_add((block as usize).wrapping_mul(64))
     }
 }
 

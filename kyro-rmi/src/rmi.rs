@@ -224,7 +224,7 @@ impl<T, F: Fn(Probe) -> T> Operation for Lookup<'_, F> {
 
 /// Searches the core of the window, then more and more around it, until the answer is certain.
 #[inline(always)]
-fn probe<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: u64) -> Probe {
+pub(crate) fn probe<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: u64) -> Probe {
     let start = window.core().start(place) as usize;
     // The lines on both sides are on their way while the core is searched.
     prefetch_margins(keys, start);
@@ -236,14 +236,14 @@ fn probe<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: 
 
 /// Asks for the lines on both sides of the core at `start`.
 #[inline(always)]
-pub(crate) fn prefetch_margins(keys: &[u64], start: usize) {
+fn prefetch_margins(keys: &[u64], start: usize) {
     prefetch(keys, start.wrapping_sub(MARGIN));
     prefetch(keys, start + CORE);
 }
 
 /// Searches the core of a window; `None` if the answer is not certain.
 #[inline(always)]
-pub(crate) fn probe_core<K: Kernel>(kernel: K, keys: &[u64], start: usize, key: u64) -> Option<Probe> {
+fn probe_core<K: Kernel>(kernel: K, keys: &[u64], start: usize, key: u64) -> Option<Probe> {
     probe_exact::<CORE, K>(kernel, keys, start, key)
 }
 

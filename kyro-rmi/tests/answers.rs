@@ -187,6 +187,63 @@ fn batches_of_any_length_answer_what_single_lookups_do() {
     assert_eq!(short, [0, 1], "as many as the shorter slice has");
 }
 
+/// Keys of every depth side by side in one batch: whatever the others of its group do, a key gets the answer that
+/// it gets alone.
+#[test]
+fn batches_of_mixed_depths_answer_what_single_lookups_do() {
+    let mut random = keys::Random(21);
+    let mut deepest = 0;
+    for (name, keys) in keys::every(20_000, 8) {
+        let index = Rmi::build(&keys, &BuildOptions::default()).expect("sorted");
+        deepest = deepest.max(index.stats().max_steps);
+        let near = |random: &mut keys::Random| match random.below(4) {
+            0 => random.next(),
+            distance => keys[random.below(keys.len() as u64) as usize].wrapping_add(distance).wrapping_sub(2),
+        };
+        for length in (0..70).chain([256, 1000]) {
+            let wanted: Vec<u64> = (0..length).map(|_| near(&mut random)).collect();
+            let mut probes = vec![Probe { position: 7, found: true, mispredicted: true }; length];
+            assert_eq!(index.probe_batch(&keys, &wanted, &mut probes), 0, "{name}");
+            for (&key, &batched) in wanted.iter().zip(&probes) {
+                assert_eq!(batched, index.probe(&keys, key), "{name}: {key}");
+            }
+        }
+    }
+    assert!(deepest >= 5, "no column is deep: {deepest}");
+}
+
+/// Over other keys, longer and shorter ones too, a batch reports the same wrong windows as single lookups do.
+#[test]
+fn batches_over_other_keys_report_what_single_lookups_do() {
+    let mut wrong = 0;
+    for (name, keys) in keys::every(3000, 5) {
+        let index = Rmi::build(&keys, &BuildOptions::default()).expect("sorted");
+        let longer =
+            keys.iter().flat_map(|&key| [key & !1, key | 1]).collect::<std::collections::BTreeSet<_>>();
+        let others: [Vec<u64>; 5] = [
+            vec![],
+            (0..40).collect(),
+            keys[..keys.len() - 1].to_vec(),
+            keys[keys.len() / 3..].to_vec(),
+            longer.into_iter().collect(),
+        ];
+        for other in others {
+            let wanted: Vec<u64> =
+                keys.iter().step_by(7).flat_map(|&k| [k.wrapping_sub(1), k, k.wrapping_add(1)]).collect();
+            let mut probes = vec![Probe { position: 7, found: true, mispredicted: true }; wanted.len()];
+            let reported = index.probe_batch(&other, &wanted, &mut probes);
+            let mut counted = 0;
+            for (&key, &batched) in wanted.iter().zip(&probes) {
+                assert_eq!(batched, index.probe(&other, key), "{name}: {key} in {} keys", other.len());
+                counted += usize::from(batched.mispredicted);
+            }
+            assert_eq!(reported, counted, "{name}");
+            wrong += counted;
+        }
+    }
+    assert!(wrong > 1000, "only {wrong} windows were wrong: the test tests nothing");
+}
+
 #[test]
 fn every_level_answers_the_same() {
     for (_, keys) in keys::every(3000, 3) {

@@ -4,7 +4,7 @@
 
 mod keys;
 
-use kyro_rmi::{BuildOptions, Column, OpenError, Rmi, VerifyError};
+use kyro_rmi::{BuildOptions, Column, OpenError, Probe, Rmi, VerifyError};
 
 /// Columns whose indexes have every kind of record, with their encoded indexes.
 fn indexes() -> Vec<(Vec<u64>, Column, Vec<u8>)> {
@@ -21,9 +21,10 @@ fn indexes() -> Vec<(Vec<u64>, Column, Vec<u8>)> {
         .collect()
 }
 
-/// Some lookups over `keys`, compared with the slice. How many windows were wrong.
+/// Some lookups over `keys`, one by one and as a batch, compared with the slice. How many windows were wrong.
 fn lookups<B: AsRef<[u8]>>(index: &Rmi<B>, keys: &[u64]) -> usize {
     let mut wrong = 0;
+    let mut all = Vec::new();
     for &key in keys.iter().step_by(keys.len() / 60) {
         for key in [key.wrapping_sub(1), key, key.wrapping_add(1)] {
             let position = keys.partition_point(|&other| other < key);
@@ -31,7 +32,14 @@ fn lookups<B: AsRef<[u8]>>(index: &Rmi<B>, keys: &[u64]) -> usize {
             assert_eq!(probe.position, position);
             assert_eq!(probe.found, keys.get(position) == Some(&key));
             wrong += usize::from(probe.mispredicted);
+            all.push((key, probe));
         }
+    }
+    let wanted: Vec<u64> = all.iter().map(|&(key, _)| key).collect();
+    let mut probes = vec![Probe { position: 7, found: true, mispredicted: true }; wanted.len()];
+    assert_eq!(index.probe_batch(keys, &wanted, &mut probes), wrong);
+    for ((key, probe), batched) in all.into_iter().zip(probes) {
+        assert_eq!(probe, batched, "{key}");
     }
     wrong
 }
