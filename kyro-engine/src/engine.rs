@@ -2,30 +2,28 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Sender, bounded};
-use kyro_wal::SpareJob;
-use kyro_wal::storage::{LockGuard, RealStorage, Storage};
+use crossbeam_channel::bounded;
+use kyro_wal::storage::{RealStorage, Storage};
 
 use crate::batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 use crate::commit::{self, Commit};
-use crate::committer::{Committer, Start};
 use crate::counters::{Counters, Event as Counted};
 use crate::delta::Version;
 use crate::error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError};
 use crate::indexed_run::IndexedRun;
-use crate::maintenance::{self, CompactReport, FlushReport, IndexReport, Turn, Wake, WarmReport};
+use crate::maintenance::{self, CompactReport, FlushReport, IndexReport, Turn, WarmReport};
 use crate::open::{Opened, open};
 use crate::options::Options;
-use crate::queue::{Request, Requests, Write};
+use crate::queue::{Request, Write};
 use crate::replay::Replay;
 use crate::shared::Shared;
-use crate::stats::{Stats, WalStats};
+use crate::stats::Stats;
+use crate::threads::Threads;
 use crate::visible::VisibleAfter;
 
 /// An open database. Clones are handles to the same one; dropping the last handle closes it.
@@ -258,7 +256,7 @@ impl Engine {
 
     /// Numbers of this moment.
     pub fn stats(&self) -> Stats {
-        stats(&self.shared)
+        Stats::of(&self.shared)
     }
 
     /// Commits what waits, syncs, and leaves the mark by which the next open knows that the log is whole. Calls on
@@ -342,164 +340,5 @@ impl Engine {
         }
         counters.count(Counted::IndexMiss);
         Ok(None)
-    }
-}
-
-fn stats(shared: &Shared) -> Stats {
-    let view = shared.views.pin();
-    let commits = &shared.commits;
-    let maintenance = &shared.maintenance;
-    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let total = |event| shared.counters.total(event);
-    let delta_entries = view.deltas().map(|delta| delta.len() as u64).sum();
-    Stats {
-        next_offset: shared.visible.next(),
-        oldest_offset: load(&commits.wal_oldest_offset),
-        keys_at_most: delta_entries + view.runs.iter().map(|run| run.len() - run.tombstones()).sum::<u64>(),
-        delta_entries,
-        delta_bytes: view.memory_bytes(),
-        runs: view.runs.iter().map(|run| run.stats()).collect(),
-        wal: WalStats {
-            segments: load(&commits.wal_segments),
-            bytes: load(&commits.wal_bytes),
-            first_segment: load(&commits.wal_first_segment),
-        },
-        operations: load(&commits.operations),
-        groups: load(&commits.groups),
-        group_batches: load(&commits.group_batches),
-        syncs: load(&commits.syncs),
-        sync_time: Duration::from_nanos(load(&commits.sync_nanos)),
-        delta_reads: total(Counted::DeltaRead),
-        index_reads: total(Counted::IndexRead),
-        index_hits: total(Counted::IndexHit),
-        index_misses: total(Counted::IndexMiss),
-        mispredicts: total(Counted::Mispredict),
-        corrupt_reads: total(Counted::CorruptRead),
-        flushes: load(&maintenance.flushes),
-        compactions: load(&maintenance.compactions),
-        index_builds: load(&maintenance.index_builds),
-        last_index_build: Duration::from_nanos(load(&maintenance.last_index_nanos)),
-        refused_busy: load(&commits.refused_busy),
-        poisoned: shared.health.poisoned().map(|reason| reason.to_string()),
-        maintenance_error: shared.health.maintenance_error(),
-        uptime: shared.opened.elapsed(),
-        recovery: shared.recovery.clone(),
-    }
-}
-
-/// How long preallocation rests after a failure.
-const SPARE_PAUSE: Duration = Duration::from_millis(250);
-
-/// The engine's threads and its lock, ended together by the last handle.
-struct Threads {
-    shared: Arc<Shared>,
-    wakes: Sender<Wake>,
-    running: Mutex<Option<Running>>,
-}
-
-struct Running {
-    committer: JoinHandle<()>,
-    maintenance: JoinHandle<()>,
-    preallocator: JoinHandle<()>,
-    /// Given up last.
-    lock: Box<dyn LockGuard>,
-}
-
-impl Threads {
-    fn start(
-        shared: &Arc<Shared>,
-        requests: Requests,
-        start: Start,
-        lock: Box<dyn LockGuard>,
-    ) -> std::io::Result<Self> {
-        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(format!("kyro-{name}")).spawn(body)
-        };
-        let (wakes, woken) = bounded(1);
-        let (spare_jobs, jobs) = bounded::<SpareJob>(1);
-        let committer = Committer::new(Arc::clone(shared), requests, start, wakes.clone(), spare_jobs);
-        let health = Arc::clone(shared);
-        let committer = spawn(
-            "committer",
-            Box::new(move || {
-                let run = std::panic::AssertUnwindSafe(|| committer.run());
-                if std::panic::catch_unwind(run).is_err() {
-                    // Whoever waits is told that the outcome is unknown, by the promises that were dropped.
-                    health.health.poison("the committer panicked: this is a bug, please report it");
-                    health.visible.close();
-                }
-            }),
-        )?;
-        let tended = Arc::clone(shared);
-        let maintenance = spawn("maintenance", Box::new(move || maintenance::run(&tended, &woken)))?;
-        let owner = Arc::clone(shared);
-        let preallocator = spawn(
-            "preallocator",
-            Box::new(move || {
-                for job in jobs {
-                    match job.run() {
-                        Ok(spare) => drop(owner.queue.ask(Request::Spare(spare))),
-                        // Rotation preallocates by itself and meets the same error there. A full disk is not to be
-                        // filled to the brim after every group.
-                        Err(_) => std::thread::sleep(SPARE_PAUSE),
-                    }
-                }
-            }),
-        )?;
-        let running = Mutex::new(Some(Running { committer, maintenance, preallocator, lock }));
-        Ok(Self { shared: Arc::clone(shared), wakes, running })
-    }
-
-    /// Tells the maintenance to look whether a flush is due.
-    fn wake(&self) {
-        self.wakes.try_send(Wake::Due).ok();
-    }
-
-    fn stop(&self, shared: &Shared) -> Result<(), CloseError> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.take().map_or(Ok(()), |running| running.stop(shared, &self.wakes))
-    }
-}
-
-impl Running {
-    fn stop(self, shared: &Shared, wakes: &Sender<Wake>) -> Result<(), CloseError> {
-        shared.health.close();
-        // First whoever needs the committer, then the committer.
-        wakes.send(Wake::Stop).ok();
-        self.maintenance.join().ok();
-        let turn = shared.take_turn();
-        let (reply, answer) = bounded(1);
-        let asked = shared.queue.ask(Request::Close(reply));
-        let closed = if asked { answer.recv().ok() } else { None };
-        drop(turn);
-        self.committer.join().ok();
-        self.preallocator.join().ok();
-        drop(self.lock);
-        closed.unwrap_or_else(|| {
-            let reason = shared.health.poisoned().unwrap_or_else(|| "the committer stopped".into());
-            Err(CloseError::Log { reason })
-        })
-    }
-
-    fn is_current_thread(&self) -> bool {
-        let current = std::thread::current().id();
-        [&self.committer, &self.maintenance, &self.preallocator]
-            .iter()
-            .any(|own| own.thread().id() == current)
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(running) = running else { return };
-        let (shared, wakes) = (Arc::clone(&self.shared), self.wakes.clone());
-        // Nobody is left to be told how it went; the next open finds the log with its mark or recovers it.
-        if running.is_current_thread() {
-            // A waker or a progress callback held the last handle: this thread cannot wait for its own end.
-            std::thread::spawn(move || running.stop(&shared, &wakes).ok());
-        } else {
-            running.stop(&shared, &wakes).ok();
-        }
     }
 }

@@ -47,6 +47,7 @@ mod replay;
 mod run_files;
 mod shared;
 mod stats;
+mod threads;
 mod verify;
 mod view;
 mod visible;

@@ -1,6 +1,10 @@
 //! What the engine can tell of itself: plain numbers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::counters::Event as Counted;
+use crate::shared::Shared;
 
 /// The engine's state and counters at one moment. Counters start at zero with each opening.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -60,6 +64,52 @@ pub struct Stats {
     pub uptime: Duration,
     /// What recovery did.
     pub recovery: RecoveryStats,
+}
+
+impl Stats {
+    /// The numbers of this moment.
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let view = shared.views.pin();
+        let commits = &shared.commits;
+        let maintenance = &shared.maintenance;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let total = |event| shared.counters.total(event);
+        let delta_entries = view.deltas().map(|delta| delta.len() as u64).sum();
+        Stats {
+            next_offset: shared.visible.next(),
+            oldest_offset: load(&commits.wal_oldest_offset),
+            keys_at_most: delta_entries
+                + view.runs.iter().map(|run| run.len() - run.tombstones()).sum::<u64>(),
+            delta_entries,
+            delta_bytes: view.memory_bytes(),
+            runs: view.runs.iter().map(|run| run.stats()).collect(),
+            wal: WalStats {
+                segments: load(&commits.wal_segments),
+                bytes: load(&commits.wal_bytes),
+                first_segment: load(&commits.wal_first_segment),
+            },
+            operations: load(&commits.operations),
+            groups: load(&commits.groups),
+            group_batches: load(&commits.group_batches),
+            syncs: load(&commits.syncs),
+            sync_time: Duration::from_nanos(load(&commits.sync_nanos)),
+            delta_reads: total(Counted::DeltaRead),
+            index_reads: total(Counted::IndexRead),
+            index_hits: total(Counted::IndexHit),
+            index_misses: total(Counted::IndexMiss),
+            mispredicts: total(Counted::Mispredict),
+            corrupt_reads: total(Counted::CorruptRead),
+            flushes: load(&maintenance.flushes),
+            compactions: load(&maintenance.compactions),
+            index_builds: load(&maintenance.index_builds),
+            last_index_build: Duration::from_nanos(load(&maintenance.last_index_nanos)),
+            refused_busy: load(&commits.refused_busy),
+            poisoned: shared.health.poisoned().map(|reason| reason.to_string()),
+            maintenance_error: shared.health.maintenance_error(),
+            uptime: shared.opened.elapsed(),
+            recovery: shared.recovery.clone(),
+        }
+    }
 }
 
 /// One run and its index.

@@ -1,0 +1,132 @@
+//! The engine's own threads (committer, maintenance, preallocator) and its lock: started and ended together.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use kyro_wal::SpareJob;
+use kyro_wal::storage::LockGuard;
+
+use crate::committer::{Committer, Start};
+use crate::error::CloseError;
+use crate::maintenance::{self, Wake};
+use crate::queue::{Request, Requests};
+use crate::shared::Shared;
+
+/// How long preallocation rests after a failure.
+const SPARE_PAUSE: Duration = Duration::from_millis(250);
+
+/// The engine's threads and its lock, ended together by the last handle.
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
+    wakes: Sender<Wake>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    committer: JoinHandle<()>,
+    maintenance: JoinHandle<()>,
+    preallocator: JoinHandle<()>,
+    /// Given up last.
+    lock: Box<dyn LockGuard>,
+}
+
+impl Threads {
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        requests: Requests,
+        start: Start,
+        lock: Box<dyn LockGuard>,
+    ) -> std::io::Result<Self> {
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(format!("kyro-{name}")).spawn(body)
+        };
+        let (wakes, woken) = bounded(1);
+        let (spare_jobs, jobs) = bounded::<SpareJob>(1);
+        let committer = Committer::new(Arc::clone(shared), requests, start, wakes.clone(), spare_jobs);
+        let health = Arc::clone(shared);
+        let committer = spawn(
+            "committer",
+            Box::new(move || {
+                let run = std::panic::AssertUnwindSafe(|| committer.run());
+                if std::panic::catch_unwind(run).is_err() {
+                    // Whoever waits is told that the outcome is unknown, by the promises that were dropped.
+                    health.health.poison("the committer panicked: this is a bug, please report it");
+                    health.visible.close();
+                }
+            }),
+        )?;
+        let tended = Arc::clone(shared);
+        let maintenance = spawn("maintenance", Box::new(move || maintenance::run(&tended, &woken)))?;
+        let owner = Arc::clone(shared);
+        let preallocator = spawn(
+            "preallocator",
+            Box::new(move || {
+                for job in jobs {
+                    match job.run() {
+                        Ok(spare) => drop(owner.queue.ask(Request::Spare(spare))),
+                        // Rotation preallocates by itself and meets the same error there. A full disk is not to be
+                        // filled to the brim after every group.
+                        Err(_) => std::thread::sleep(SPARE_PAUSE),
+                    }
+                }
+            }),
+        )?;
+        let running = Mutex::new(Some(Running { committer, maintenance, preallocator, lock }));
+        Ok(Self { shared: Arc::clone(shared), wakes, running })
+    }
+
+    /// Tells the maintenance to look whether a flush is due.
+    pub(crate) fn wake(&self) {
+        self.wakes.try_send(Wake::Due).ok();
+    }
+
+    pub(crate) fn stop(&self, shared: &Shared) -> Result<(), CloseError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.take().map_or(Ok(()), |running| running.stop(shared, &self.wakes))
+    }
+}
+
+impl Running {
+    fn stop(self, shared: &Shared, wakes: &Sender<Wake>) -> Result<(), CloseError> {
+        shared.health.close();
+        // First whoever needs the committer, then the committer.
+        wakes.send(Wake::Stop).ok();
+        self.maintenance.join().ok();
+        let turn = shared.take_turn();
+        let (reply, answer) = bounded(1);
+        let asked = shared.queue.ask(Request::Close(reply));
+        let closed = if asked { answer.recv().ok() } else { None };
+        drop(turn);
+        self.committer.join().ok();
+        self.preallocator.join().ok();
+        drop(self.lock);
+        closed.unwrap_or_else(|| {
+            let reason = shared.health.poisoned().unwrap_or_else(|| "the committer stopped".into());
+            Err(CloseError::Log { reason })
+        })
+    }
+
+    fn is_current_thread(&self) -> bool {
+        let current = std::thread::current().id();
+        [&self.committer, &self.maintenance, &self.preallocator]
+            .iter()
+            .any(|own| own.thread().id() == current)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(running) = running else { return };
+        let (shared, wakes) = (Arc::clone(&self.shared), self.wakes.clone());
+        // Nobody is left to be told how it went; the next open finds the log with its mark or recovers it.
+        if running.is_current_thread() {
+            // A waker or a progress callback held the last handle: this thread cannot wait for its own end.
+            std::thread::spawn(move || running.stop(&shared, &wakes).ok());
+        } else {
+            running.stop(&shared, &wakes).ok();
+        }
+    }
+}
