@@ -1,8 +1,9 @@
 //! Many lookups at once: their cache misses overlap.
 //!
-//! A group is placed in lock step (see [`group`](crate::group)) and then sought in lock step: the core of every
-//! key, then the cache line beside the core on the side where those still are that were not in it, then two more
-//! lines, and only for what is left the windows. What is not certain is a bit, not a branch.
+//! A group is placed in lock step (see [`group`](crate::group)), or in turn where nearly all keys take the same
+//! records. It is then sought in lock step: the core of every key, for those outside it the cache line beside it
+//! on their side, then two more lines, and only for what is left the windows. Whether a key is outside is a bit,
+//! not a branch. To ask for two lines at once costs more than to ask again.
 //!
 //! A batch accepts an answer only from keys within the key's window, and with a key on both sides or the key
 //! itself: there a single lookup is certain too, so both report the same wrong windows.
@@ -45,7 +46,8 @@ impl<B: AsRef<[u8]>> Rmi<B> {
         answers: &mut [T],
         answer: impl Fn(Probe) -> T,
     ) -> usize {
-        let even = self.stats().max_steps <= 2;
+        let stats = self.stats();
+        let even = stats.further_keys <= stats.keys / 64;
         let (model, body) = (&self.model, self.body());
         self.searcher.run(Batch { model, body, keys, wanted, answers, answer, even })
     }
@@ -59,7 +61,7 @@ struct Batch<'a, T, F> {
     wanted: &'a [u64],
     answers: &'a mut [T],
     answer: F,
-    /// Whether no lookup takes more than two records.
+    /// Whether nearly every lookup takes the same few records, so that following them mispredicts no branch.
     even: bool,
 }
 
