@@ -100,16 +100,11 @@ fn long_windows_are_narrowed_to_the_same_answer() {
 fn nothing_beyond_the_window_is_counted() {
     // Smaller keys lie on both sides of each window: a kernel that looked out of it would count them.
     every_kernel(|searcher| {
-        for length in 0..=130 {
+        for length in 0..=130_usize {
             let mut around = Vec::from([0u64; 16]);
             around.extend((0..length).map(|_| 1000));
             around.extend([0u64; 16]);
-            assert_eq!(
-                searcher.lower_bound(&around[16..16 + length as usize], 500),
-                0,
-                "{:?}",
-                searcher.level()
-            );
+            assert_eq!(searcher.lower_bound(&around[16..16 + length], 500), 0, "{:?}", searcher.level());
         }
     });
 }
