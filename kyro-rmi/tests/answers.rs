@@ -250,6 +250,9 @@ fn every_level_answers_the_same() {
         let index = Rmi::build(&keys, &BuildOptions::default()).expect("sorted");
         for searcher in kyro_simd::Searcher::available() {
             let index = index.clone().with_searcher(searcher);
+            let mut positions = vec![7; keys.len()];
+            assert_eq!(index.lower_bound_batch(&keys, &keys, &mut positions), 0);
+            assert!(positions.iter().copied().eq(0..keys.len()), "{}", searcher.level());
             for &key in keys.iter().step_by(3) {
                 for key in [key.wrapping_sub(1), key, key.wrapping_add(1)] {
                     assert_eq!(index.lower_bound(&keys, key), keys.partition_point(|&other| other < key));
