@@ -10,11 +10,9 @@ use crossbeam_utils::CachePadded;
 pub(crate) enum Event {
     /// A read answered by the delta or a frozen delta.
     DeltaRead,
-    /// A read that went to the runs, through their indexes.
-    IndexRead,
-    /// Of those, a key (or its tombstone) was found.
+    /// A read that went to the runs, through their indexes, and found the key (or its tombstone).
     IndexHit,
-    /// Of those, no run holds the key.
+    /// A read that went to the runs and found it in none.
     IndexMiss,
     /// A key was outside the window that its index predicted; the answer came from a full search.
     Mispredict,
@@ -22,7 +20,7 @@ pub(crate) enum Event {
     CorruptRead,
 }
 
-const EVENTS: usize = 6;
+const EVENTS: usize = 5;
 const SHARDS: usize = 16;
 
 /// The counters of one engine. Adding costs one uncontended atomic; reading sums the shards.
@@ -48,7 +46,11 @@ fn shard() -> usize {
 
 impl Counters {
     pub(crate) fn count(&self, event: Event) {
-        self.shards[shard()][event as usize].fetch_add(1, Ordering::Relaxed);
+        self.add(event, 1);
+    }
+
+    pub(crate) fn add(&self, event: Event, count: u64) {
+        self.shards[shard()][event as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn total(&self, event: Event) -> u64 {

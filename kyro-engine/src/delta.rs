@@ -95,13 +95,13 @@ fn table(slots: usize) -> Table {
 
 impl Delta {
     /// The newest version of `key` with an offset below `visible`, if the key was written since the delta began.
-    pub(crate) fn get(&self, key: u64, visible: u64) -> Option<Version> {
+    pub(crate) fn get(&self, key: u64, visible: u64) -> Option<&Version> {
         let table = self.tables[self.newest.load(Ordering::Acquire)].get()?;
         let (_, mut slot) = self.locate(table, key);
         while slot & NUMBER != 0 {
             let entry = self.entry(slot)?;
             if entry.version.offset < visible {
-                return Some(entry.version.clone());
+                return Some(&entry.version);
             }
             slot = entry.older;
         }
@@ -238,8 +238,11 @@ mod tests {
         batch.put(5, b"old").append(b"event").put(5, b"new").delete(9);
         let applied = delta.apply(100, batch.into_payload()).unwrap();
         assert_eq!(applied, Applied { first_event: Some(101), operations: 4 });
-        assert_eq!(delta.get(5, ALL), Some(Version { offset: 102, value: Some(Bytes::from_static(b"new")) }));
-        assert_eq!(delta.get(9, ALL), Some(Version { offset: 103, value: None }));
+        assert_eq!(
+            delta.get(5, ALL),
+            Some(&Version { offset: 102, value: Some(Bytes::from_static(b"new")) })
+        );
+        assert_eq!(delta.get(9, ALL), Some(&Version { offset: 103, value: None }));
         assert_eq!(delta.get(1, ALL), None);
         assert_eq!((delta.len(), delta.operations()), (2, 4));
         let keys: Vec<u64> = delta.to_sorted().into_iter().map(|(key, _)| key).collect();
@@ -272,7 +275,7 @@ mod tests {
         delta.apply(0, batch.into_payload()).unwrap();
         assert_eq!(delta.len(), keys.len() + 1);
         for &key in &keys {
-            assert_eq!(delta.get(key, ALL).unwrap().value.unwrap(), key.to_le_bytes()[..]);
+            assert_eq!(delta.get(key, ALL).unwrap().value.as_ref().unwrap(), &key.to_le_bytes()[..]);
         }
         for absent in (1..1000).map(|index| index << 20) {
             assert_eq!(delta.get(absent, ALL).is_some(), keys.contains(&absent));
@@ -302,7 +305,7 @@ mod tests {
                 while visible.load(Ordering::Acquire) < 15_000 {
                     let below = visible.load(Ordering::Acquire);
                     let seen: Vec<_> =
-                        (0..4).map(|key| delta.get(key, below).map(|version| version.value)).collect();
+                        (0..4).map(|key| delta.get(key, below).map(|version| &version.value)).collect();
                     assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "a batch in part: {seen:?}");
                     assert_eq!(seen[0].is_some(), below > 0);
                 }

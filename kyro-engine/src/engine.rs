@@ -1,21 +1,19 @@
 //! The handle: what an application calls.
 
+mod reads;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use crossbeam_channel::bounded;
 use kyro_wal::storage::{RealStorage, Storage};
 
 use crate::batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 use crate::commit::{self, Commit};
-use crate::counters::{Counters, Event as Counted};
-use crate::delta::Version;
 use crate::error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError};
-use crate::indexed_run::IndexedRun;
 use crate::maintenance::{self, CompactReport, FlushReport, IndexReport, Turn, WarmReport};
 use crate::open::{Opened, open};
 use crate::options::Options;
@@ -142,33 +140,6 @@ impl Engine {
         let mut batch = Batch::new();
         batch.append(payload);
         self.commit(batch)
-    }
-
-    /// The value of `key`: a slice of the mapped run or of recent writes, not a copy.
-    ///
-    /// One probe of the recent writes; then, in each run, one predicted window. Bytes on disk are checked against
-    /// their checksums when first touched.
-    ///
-    /// # Errors
-    /// [`ReadError::Corrupt`] when the bytes that the answer depends on are damaged.
-    pub fn get(&self, key: u64) -> Result<Option<Bytes>, ReadError> {
-        self.read(key, |version| version.value, IndexedRun::value)
-    }
-
-    /// The offset of the put that gave `key` its value; `None` when it has none.
-    ///
-    /// # Errors
-    /// As [`Engine::get`].
-    pub fn offset(&self, key: u64) -> Result<Option<u64>, ReadError> {
-        self.read(key, |version| version.value.map(|_| version.offset), IndexedRun::offset)
-    }
-
-    /// Whether `key` has a value.
-    ///
-    /// # Errors
-    /// As [`Engine::get`].
-    pub fn contains(&self, key: u64) -> Result<bool, ReadError> {
-        Ok(self.offset(key)?.is_some())
     }
 
     /// One past the newest visible operation.
@@ -310,35 +281,5 @@ impl Engine {
     fn maintain(&self) -> Result<Turn<'_>, MaintenanceError> {
         self.refuse_closed()?;
         Ok(self.shared.take_turn())
-    }
-
-    /// Finds the newest version of `key`, delta first, then the runs from new to old, and takes from it what is asked
-    /// for: `None` where there is no version or it is a tombstone.
-    fn read<T>(
-        &self,
-        key: u64,
-        from_delta: impl Fn(Version) -> Option<T>,
-        from_run: impl Fn(&IndexedRun, usize, &Counters) -> Result<Option<T>, ReadError>,
-    ) -> Result<Option<T>, ReadError> {
-        let view = self.shared.views.load();
-        // After the view: what becomes visible from here on may be in a newer one.
-        let visible = self.shared.visible.next();
-        let counters = &self.shared.counters;
-        if let Some(version) = view.deltas().find_map(|delta| delta.get(key, visible)) {
-            counters.count(Counted::DeltaRead);
-            return Ok(from_delta(version));
-        }
-        if view.runs.is_empty() {
-            return Ok(None);
-        }
-        counters.count(Counted::IndexRead);
-        for run in &view.runs {
-            if let Some(position) = run.find(key, counters)? {
-                counters.count(Counted::IndexHit);
-                return from_run(run, position, counters);
-            }
-        }
-        counters.count(Counted::IndexMiss);
-        Ok(None)
     }
 }

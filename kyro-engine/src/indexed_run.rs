@@ -48,15 +48,43 @@ impl IndexedRun {
 
     /// The value at a position that [`IndexedRun::find`] gave, as a slice of the mapped file; `None` for a tombstone.
     /// Every byte the answer depends on has had its block's checksum verified.
+    #[inline]
     pub(crate) fn value(&self, position: usize, counters: &Counters) -> Result<Option<Bytes>, ReadError> {
         let value = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
         Ok(value.map(|range| self.file.slice(range)))
+    }
+
+    /// As [`IndexedRun::value`], borrowed.
+    #[inline]
+    pub(crate) fn value_slice(
+        &self,
+        position: usize,
+        counters: &Counters,
+    ) -> Result<Option<&[u8]>, ReadError> {
+        let value = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
+        Ok(value.map(|range| self.run.slice(range)))
+    }
+
+    /// The offset and the value at a position that [`IndexedRun::find`] gave; `None` for a tombstone.
+    pub(crate) fn entry(
+        &self,
+        position: usize,
+        counters: &Counters,
+    ) -> Result<Option<(u64, Bytes)>, ReadError> {
+        let entry = self.run.entry(position).map_err(|damage| self.corrupt(counters, &damage))?;
+        Ok(entry.value.map(|range| (entry.offset, self.file.slice(range))))
     }
 
     /// The offset at a position that [`IndexedRun::find`] gave; `None` for a tombstone.
     pub(crate) fn offset(&self, position: usize, counters: &Counters) -> Result<Option<u64>, ReadError> {
         let entry = self.run.entry(position).map_err(|damage| self.corrupt(counters, &damage))?;
         Ok(entry.value.map(|_| entry.offset))
+    }
+
+    /// Whether the position that [`IndexedRun::find`] gave holds a value and no tombstone.
+    pub(crate) fn is_live(&self, position: usize, counters: &Counters) -> Result<bool, ReadError> {
+        let value = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
+        Ok(value.is_some())
     }
 
     /// Every version, in key order.

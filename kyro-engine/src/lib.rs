@@ -43,9 +43,11 @@ mod merge;
 mod open;
 mod options;
 mod queue;
+mod reading;
 mod replay;
 mod run_files;
 mod shared;
+mod sources;
 mod stats;
 mod threads;
 mod verify;
@@ -62,6 +64,7 @@ pub use options::{Durability, OnProgress, Options, Progress};
 pub use replay::{Event, EventOp, Replay};
 pub use stats::{RecoveryStats, RunStats, Stats, WalStats};
 pub use verify::{Damage, VerifyReport, verify, verify_on};
+pub use view::View;
 pub use visible::VisibleAfter;
 
 /// The storage interface and its implementations, re-exported: what [`Engine::open_on`] takes.

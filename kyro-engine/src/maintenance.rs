@@ -19,7 +19,7 @@ use crate::merge::Merge;
 use crate::queue::{Frozen, Purged, Request};
 use crate::run_files::{index_path, remove_files, write_run};
 use crate::shared::{ProgressMeter, Shared};
-use crate::view::View;
+use crate::sources::Sources;
 
 /// What a flush did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -196,7 +196,7 @@ impl Turn<'_> {
         &self,
         new: Option<&IndexedRun>,
         name: impl FnOnce(&mut Manifest),
-        show: impl FnOnce(&mut View),
+        show: impl FnOnce(&mut Sources),
     ) -> Result<(), MaintenanceError> {
         let next_run = self.shared.next_run.load(Ordering::Relaxed);
         let manifest = &self.shared.manifest;

@@ -19,8 +19,8 @@ use crate::options::Options;
 use crate::queue::{Queue, Requests};
 use crate::run_files::{index_path, open_run};
 use crate::shared::{CommitStats, MaintenanceStats, ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
+use crate::sources::{Sources, Views};
 use crate::stats::RecoveryStats;
-use crate::view::{View, Views};
 use crate::visible::Visible;
 
 /// The epoch of a database's first session.
@@ -88,7 +88,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         dir: dir.to_owned(),
         uuid: manifest.uuid.0,
         manifest: manifest_file,
-        views: Views::new(View { delta: Arc::new(delta), frozen: None, runs }),
+        views: Views::new(Sources { delta: Arc::new(delta), frozen: None, runs }),
         visible: Arc::new(Visible::new(recovered.next_offset)),
         queue,
         counters: Default::default(),

@@ -12,8 +12,8 @@ use crate::counters::Counters;
 use crate::manifest::ManifestFile;
 use crate::options::{OnProgress, Options, Progress};
 use crate::queue::Queue;
+use crate::sources::Views;
 use crate::stats::RecoveryStats;
-use crate::view::Views;
 use crate::visible::Visible;
 
 /// The state of one open engine.

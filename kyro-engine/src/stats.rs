@@ -94,7 +94,7 @@ impl Stats {
             syncs: load(&commits.syncs),
             sync_time: Duration::from_nanos(load(&commits.sync_nanos)),
             delta_reads: total(Counted::DeltaRead),
-            index_reads: total(Counted::IndexRead),
+            index_reads: total(Counted::IndexHit) + total(Counted::IndexMiss),
             index_hits: total(Counted::IndexHit),
             index_misses: total(Counted::IndexMiss),
             mispredicts: total(Counted::Mispredict),

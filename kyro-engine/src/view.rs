@@ -1,63 +1,94 @@
-//! A view: what one read sees. Immutable but for the delta, which only the committer extends.
+//! A view: the database as it was at one offset, for as long as the view is held.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
 
-use crate::delta::Delta;
-use crate::indexed_run::IndexedRun;
-use crate::queue::Frozen;
+use crate::error::ReadError;
+use crate::reading::Reading;
+use crate::shared::Shared;
+use crate::sources::Sources;
 
-/// The places a key can be, newest first.
-#[derive(Debug, Clone)]
-pub(crate) struct View {
-    /// Takes the writes.
-    pub(crate) delta: Arc<Delta>,
-    /// A delta that no longer grows and is not yet in a run.
-    pub(crate) frozen: Option<Frozen>,
-    /// Runs, newest first.
-    pub(crate) runs: Vec<Arc<IndexedRun>>,
+/// A snapshot handle: every read through it sees exactly the operations below [`View::next_offset`], whatever is
+/// written, flushed or compacted meanwhile. Made by [`Engine::view`](crate::Engine::view); clones share the snapshot.
+///
+/// It holds on to what it sees: recent writes in memory, and the maps of runs, whose files keep their space on disk
+/// until the last view of them goes, even where a compaction has removed their names. It takes no lock, stops nobody,
+/// and outlives [`Engine::close`](crate::Engine::close).
+#[derive(Clone)]
+pub struct View {
+    sources: Arc<Sources>,
+    next_offset: u64,
+    shared: Arc<Shared>,
 }
 
-/// Publishes views: readers load, the committer and the maintenance replace.
-#[derive(Debug)]
-pub(crate) struct Views {
-    current: ArcSwap<View>,
-    replacing: Mutex<()>,
-}
-
-impl Views {
-    pub(crate) fn new(first: View) -> Self {
-        Self { current: ArcSwap::from_pointee(first), replacing: Mutex::default() }
-    }
-
-    /// The view for one read.
-    pub(crate) fn load(&self) -> Guard<Arc<View>> {
-        self.current.load()
-    }
-
-    /// The view, to keep for a longer operation.
-    pub(crate) fn pin(&self) -> Arc<View> {
-        self.current.load_full()
-    }
-
-    /// Publishes what `change` makes of the current view.
-    pub(crate) fn replace(&self, change: impl FnOnce(&mut View)) {
-        let _turn = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = View::clone(&self.current.load());
-        change(&mut next);
-        self.current.store(Arc::new(next));
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("next_offset", &self.next_offset).finish_non_exhaustive()
     }
 }
 
 impl View {
-    /// Memory that recent writes take, in bytes, by estimate.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.deltas().map(|delta| delta.bytes()).sum()
+    /// What is visible now.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        loop {
+            let sources = shared.views.pin();
+            let next_offset = shared.visible.next();
+            // When a delta was frozen in between, what is visible may be in the one that took its place.
+            if Arc::ptr_eq(&sources, &shared.views.load()) {
+                return Self { sources, next_offset, shared };
+            }
+        }
     }
 
-    /// The deltas, newest first.
-    pub(crate) fn deltas(&self) -> impl Iterator<Item = &Arc<Delta>> {
-        std::iter::once(&self.delta).chain(self.frozen.iter().filter_map(|frozen| frozen.delta.as_ref()))
+    /// One past the newest operation that the view sees.
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// The value of `key`: a slice of the mapped run or of recent writes, not a copy.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] when the bytes that the answer depends on are damaged.
+    pub fn get(&self, key: u64) -> Result<Option<Bytes>, ReadError> {
+        self.reading().get(key)
+    }
+
+    /// What `read` makes of the value of `key`, borrowed where it lies: cheaper than [`View::get`] by the counting of
+    /// references.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn get_with<R>(&self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, ReadError> {
+        self.reading().get_with(key, read)
+    }
+
+    /// The value of `key` and the offset of the put that gave it.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn get_entry(&self, key: u64) -> Result<Option<(u64, Bytes)>, ReadError> {
+        self.reading().get_entry(key)
+    }
+
+    /// The offset of the put that gave `key` its value; `None` when it has none.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn offset(&self, key: u64) -> Result<Option<u64>, ReadError> {
+        self.reading().offset(key)
+    }
+
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn contains(&self, key: u64) -> Result<bool, ReadError> {
+        self.reading().contains(key)
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading { sources: &self.sources, visible: self.next_offset, counters: &self.shared.counters }
     }
 }

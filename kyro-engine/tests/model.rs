@@ -3,11 +3,11 @@
 
 mod workload;
 
-use kyro_engine::Engine;
 use kyro_engine::storage::SimDisk;
+use kyro_engine::{Engine, View};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use workload::{Model, Random, burst, check, open};
+use workload::{Model, Random, burst, check, check_view, open};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -18,6 +18,7 @@ enum Step {
     Reopen,
     Kill,
     PowerCut { seed: u64 },
+    HoldView,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -29,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reopen),
         1 => Just(Step::Kill),
         1 => any::<u64>().prop_map(|seed| Step::PowerCut { seed }),
+        2 => Just(Step::HoldView),
     ]
 }
 
@@ -50,6 +52,7 @@ proptest! {
         let mut disk = SimDisk::new();
         let mut model = Model::default();
         let mut engine = open(&disk).expect("opens");
+        let mut held: Vec<(View, usize)> = Vec::new();
         for step in steps {
             match step {
                 Step::Burst { seed } => burst(&disk, &engine, &mut model, &mut Random(seed)),
@@ -76,10 +79,14 @@ proptest! {
                     let next = disk.crash(seed);
                     engine = restart(&mut disk, next, &mut model);
                 }
+                Step::HoldView => held.push((engine.view().expect("a view"), model.attempts.len())),
             }
             let all = model.attempts.len();
             check(&engine, &model, all, all);
             prop_assert_eq!(engine.stats().mispredicts, 0);
+            for (view, batches) in &held {
+                check_view(view, &model, *batches);
+            }
         }
     }
 }

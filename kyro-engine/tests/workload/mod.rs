@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kyro_engine::storage::SimDisk;
-use kyro_engine::{Batch, Engine, EventOp, Options};
+use kyro_engine::{Batch, Engine, EventOp, Options, View};
 
 /// The database's directory on the simulated disk.
 pub(crate) const DIR: &str = "/db";
@@ -218,6 +218,7 @@ pub(crate) fn check(engine: &Engine, model: &Model, acked: usize, submitted: usi
             assert_eq!(engine.offset(key).expect("a key reads"), Some(*offset), "offset of key {key}");
         }
     }
+    check_view(&engine.view().expect("a view"), model, batches);
     let mut events = Vec::new();
     for event in engine.replay(engine.oldest_offset(), None).expect("history reads") {
         let event = event.expect("history reads");
@@ -228,4 +229,18 @@ pub(crate) fn check(engine: &Engine, model: &Model, acked: usize, submitted: usi
     assert_eq!(events, state.events, "events after {batches} batches");
     assert!(engine.next_offset() >= model.next_offset(batches), "offsets go on");
     batches
+}
+
+/// Checks that a view sees exactly what `batches` batches make.
+pub(crate) fn check_view(view: &View, model: &Model, batches: usize) {
+    let state = model.state(batches);
+    for key in KEYS {
+        let found = view.get_entry(key).expect("a key reads");
+        let expected = state.values.get(&key);
+        let value = found.as_ref().map(|(_, value)| value.to_vec());
+        assert_eq!(value, expected.map(|(_, value)| value.clone()), "key {key} after {batches} batches");
+        if let Some((Some(offset), _)) = expected {
+            assert_eq!(found.map(|(offset, _)| offset), Some(*offset), "offset of key {key}");
+        }
+    }
 }

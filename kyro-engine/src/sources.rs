@@ -1,0 +1,63 @@
+//! The places a key can be at one moment. Immutable but for the delta, which only the committer extends.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::delta::Delta;
+use crate::indexed_run::IndexedRun;
+use crate::queue::Frozen;
+
+/// The places a key can be, newest first.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    /// Takes the writes.
+    pub(crate) delta: Arc<Delta>,
+    /// A delta that no longer grows and is not yet in a run.
+    pub(crate) frozen: Option<Frozen>,
+    /// Runs, newest first.
+    pub(crate) runs: Vec<Arc<IndexedRun>>,
+}
+
+/// Publishes the sources: readers load, the committer and the maintenance replace.
+#[derive(Debug)]
+pub(crate) struct Views {
+    current: ArcSwap<Sources>,
+    replacing: Mutex<()>,
+}
+
+impl Views {
+    pub(crate) fn new(first: Sources) -> Self {
+        Self { current: ArcSwap::from_pointee(first), replacing: Mutex::default() }
+    }
+
+    /// The sources for one read.
+    pub(crate) fn load(&self) -> Guard<Arc<Sources>> {
+        self.current.load()
+    }
+
+    /// The sources, to keep for a longer operation.
+    pub(crate) fn pin(&self) -> Arc<Sources> {
+        self.current.load_full()
+    }
+
+    /// Publishes what `change` makes of the current sources.
+    pub(crate) fn replace(&self, change: impl FnOnce(&mut Sources)) {
+        let _turn = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Sources::clone(&self.current.load());
+        change(&mut next);
+        self.current.store(Arc::new(next));
+    }
+}
+
+impl Sources {
+    /// Memory that recent writes take, in bytes, by estimate.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.deltas().map(|delta| delta.bytes()).sum()
+    }
+
+    /// The deltas, newest first.
+    pub(crate) fn deltas(&self) -> impl Iterator<Item = &Arc<Delta>> {
+        std::iter::once(&self.delta).chain(self.frozen.iter().filter_map(|frozen| frozen.delta.as_ref()))
+    }
+}
