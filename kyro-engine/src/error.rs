@@ -223,3 +223,15 @@ pub enum CloseError {
         source: io::Error,
     },
 }
+
+/// An error and its causes in one line: `cannot open /data: Permission denied (os error 13)`.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

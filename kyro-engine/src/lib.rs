@@ -57,7 +57,7 @@ mod visible;
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 pub use commit::{Commit, Committed};
 pub use engine::Engine;
-pub use error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError};
+pub use error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError, describe};
 pub use maintenance::{CompactReport, FlushReport, IndexReport, WarmReport};
 pub use manifest::MANIFEST_FORMAT;
 pub use options::{Durability, OnProgress, Options, Progress};

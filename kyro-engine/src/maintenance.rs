@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use crate::committer::describe;
-use crate::error::{MaintenanceError, ReadError};
+use crate::error::{MaintenanceError, ReadError, describe};
 use crate::indexed_run::IndexedRun;
 use crate::manifest::{Manifest, RunEntry, Uuid};
 use crate::merge::Merge;

@@ -46,7 +46,7 @@ pub(crate) async fn serve(app: Arc<App>, protocol: http1::Builder, socket: TcpSt
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(error = crate::exit::chain(&error), "a connection ended");
+                    tracing::debug!(error = kyro_engine::describe(&error), "a connection ended");
                 }
                 return;
             }

@@ -61,7 +61,7 @@ fn draining() -> Problem {
 
 /// An error whose text may hold paths of this machine: it goes to the log, the client gets the request's id.
 pub(crate) fn internal(error: &dyn std::error::Error) -> Problem {
-    tracing::error!(error = crate::exit::chain(error), "a request failed");
+    tracing::error!(error = kyro_engine::describe(error), "a request failed");
     Problem::new(Code::Internal, "the server could not do this; its log says why")
 }
 

@@ -34,15 +34,3 @@ pub(crate) fn of_open_error(error: &OpenError) -> Exit {
         _ => Exit::Failed,
     }
 }
-
-/// The error and everything under it, as one line: `cannot open /data: Permission denied (os error 13)`.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::cli::LoadArgs;
 use crate::config::DEFAULT_DATA_DIR;
-use crate::exit::{Exit, chain, of_open_error};
+use crate::exit::{Exit, of_open_error};
 use crate::tokens::TokenError;
 use embedded::Directory;
 use progress::{Counts, Progress, Speaker};
@@ -88,7 +88,7 @@ pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &LoadArgs) -> Exit {
         Ok(()) if counts.bad() == 0 => Exit::Done,
         Ok(()) => Exit::Failed,
         Err(error) => {
-            eprintln!("kyro-http: {}", chain(&error));
+            eprintln!("kyro-http: {}", kyro_engine::describe(&error));
             error.exit()
         }
     }
@@ -164,7 +164,7 @@ fn print_summary(arguments: &LoadArgs, counts: &Counts, took: Duration, error: O
                 "seconds": (seconds * 1000.0).round() / 1000.0,
                 "per_second": rate.round(),
                 "complete": error.is_none() && bad == 0,
-                "error": error.map(|error| chain(error)),
+                "error": error.map(|error| kyro_engine::describe(error)),
             })
         );
     } else {

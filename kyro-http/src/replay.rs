@@ -97,7 +97,7 @@ async fn write_all(app: Arc<App>, writer: Writer, mut events: Events) {
         let (chunk, done, back) = match spawn_blocking(move || events.fill()).await {
             Ok(Ok(filled)) => filled,
             Ok(Err(error)) => {
-                tracing::error!(error = crate::exit::chain(&error), "a replay broke off");
+                tracing::error!(error = kyro_engine::describe(&error), "a replay broke off");
                 return writer.break_off("the log could not be read".to_owned());
             }
             Err(_) => return writer.break_off("the server is stopping".to_owned()),

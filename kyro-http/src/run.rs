@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, LogForm, ServeArgs, Verb};
 use crate::config::Config;
-use crate::exit::{Exit, chain};
+use crate::exit::Exit;
 use crate::{build_info, load, server};
 
 /// Runs the command with these arguments, the program's name first, and gives its exit code: 0 done, 1 failed,
@@ -86,7 +86,7 @@ fn serve(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Exit {
     let config = match Config::new(data_dir, arguments) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("kyro-http: {}", chain(&error));
+            eprintln!("kyro-http: {}", kyro_engine::describe(&error));
             return Exit::Usage;
         }
     };
@@ -119,7 +119,7 @@ fn serve(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Exit {
     match served {
         Ok(Ok(())) => Exit::Done,
         Ok(Err(error)) => {
-            eprintln!("kyro-http: {}", chain(&error));
+            eprintln!("kyro-http: {}", kyro_engine::describe(&error));
             error.exit()
         }
         Err(error) => {

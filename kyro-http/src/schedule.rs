@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kyro_engine::{Engine, MaintenanceError, Stats};
+use kyro_engine::{Engine, MaintenanceError, Stats, describe};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::app::{App, Life, reach};
 use crate::cli::ServeArgs;
-use crate::exit::chain;
 use crate::metrics::Metrics;
 
 /// When what starts. `None` or zero: never for this reason.
@@ -142,7 +141,7 @@ pub(crate) async fn run(app: Arc<App>, engine: Engine, schedule: Schedule) {
             Ok(Err(MaintenanceError::Closed)) | Err(_) => return,
             Ok(Err(error)) => {
                 tracing::error!(
-                    error = chain(&error),
+                    error = describe(&error),
                     ?work,
                     "scheduled work failed; it will be tried again"
                 );

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::app::{App, Life, reach};
 use crate::config::Config;
 use crate::connection;
-use crate::exit::{Exit, chain, of_open_error};
+use crate::exit::{Exit, of_open_error};
 use crate::metrics::Cut;
 use crate::problem::{Code, Problem};
 use crate::rate_limit::RateLimits;
@@ -199,6 +199,9 @@ fn turn_away(app: &App, socket: &TcpStream) {
     .into_bytes();
     response.extend_from_slice(&document);
     if let Err(error) = socket.try_write(&response) {
-        tracing::debug!(error = chain(&error), "a connection too many was closed without an answer");
+        tracing::debug!(
+            error = kyro_engine::describe(&error),
+            "a connection too many was closed without an answer"
+        );
     }
 }

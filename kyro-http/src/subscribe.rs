@@ -88,7 +88,7 @@ impl Feed {
                 self.writer.finish_with(Bytes::from(format!("event: {name}\ndata: {data}\n\n")));
             }
             End::Broken(error) => {
-                tracing::error!(error = crate::exit::chain(&error), next, "an event stream broke off");
+                tracing::error!(error = kyro_engine::describe(&error), next, "an event stream broke off");
                 self.writer.break_off("the log could not be read".to_owned());
             }
         }
