@@ -304,7 +304,7 @@ pub(crate) fn log_error(error: kyro_wal::Error) -> OpenError {
             OpenError::NewerFormat { file, found, supported }
         }
         kyro_wal::Error::Corrupt(damage) => {
-            OpenError::Corrupt { file: damage.file.clone(), offset: damage.at, reason: damage.to_string() }
+            OpenError::Corrupt { file: damage.file.clone(), offset: damage.at, reason: damage.reason() }
         }
         kyro_wal::Error::Io { action, path, source } => OpenError::Io { doing: action, path, source },
         other => OpenError::Log(Box::new(other)),

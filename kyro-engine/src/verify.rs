@@ -41,6 +41,13 @@ pub struct Damage {
     pub rebuildable: bool,
 }
 
+impl Damage {
+    /// Damage that loses data.
+    pub fn new(error: OpenError) -> Self {
+        Self { error, rebuildable: false }
+    }
+}
+
 /// Reads every byte of the database in `dir` and checks it: manifest, runs, indexes (every key looked up), log.
 /// A torn end of the log is not damage: the next open cuts it.
 ///

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kyro_engine::Durability;
 
 use crate::build_info;
+use crate::verify::VerifyArgs;
 
 /// A durable u64-to-bytes store over HTTP, whose read path is a learned index.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ pub(crate) enum Verb {
     Serve(Box<ServeArgs>),
     /// Load an NDJSON or CSV file, into a directory or into a running server
     Load(Box<LoadArgs>),
+    /// Read and check everything in a data directory; change nothing
+    Verify(VerifyArgs),
 }
 
 /// How log lines look.

@@ -1,8 +1,13 @@
 //! Exit codes: what a script can tell from the process's end.
 
+#![expect(clippy::print_stderr, reason = "a command tells its user what to do next")]
+
+use std::path::Path;
 use std::process::ExitCode;
 
 use kyro_engine::OpenError;
+
+use crate::shell::{repair_command, verify_command};
 
 /// How the process ends. The numbers are part of the command's contract (docs/http.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,5 +37,13 @@ pub(crate) fn of_open_error(error: &OpenError) -> Exit {
         // What the log refuses beside damage is a segment that is missing or belongs elsewhere.
         OpenError::Corrupt { .. } | OpenError::Log(_) => Exit::Damage,
         _ => Exit::Failed,
+    }
+}
+
+/// Where the data directory is damaged: the commands to type next, on stderr.
+pub(crate) fn advise(exit: Exit, dir: &Path) {
+    if exit == Exit::Damage {
+        eprintln!("kyro-http: to see everything that is wrong:\n  {}", verify_command(dir));
+        eprintln!("kyro-http: to salvage what can be read into a new directory:\n  {}", repair_command(dir));
     }
 }

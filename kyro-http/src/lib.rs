@@ -1,4 +1,4 @@
-//! The KyroDB server and its operator verbs: `serve` and `load`.
+//! The KyroDB server and its operator verbs: `serve`, `load` and `verify`.
 //!
 //! The only crate that knows JSON, tokio, HTTP or Prometheus; everything durable is behind [`kyro_engine::Engine`].
 //! The contract of the routes, limits, error codes and exit codes is in `docs/http.md`.
@@ -17,6 +17,7 @@ mod connection;
 mod connection_watch;
 mod decimal;
 mod engine_errors;
+mod engine_progress;
 mod exit;
 mod exposition;
 mod fields;
@@ -34,8 +35,10 @@ mod run;
 mod schedule;
 mod server;
 mod service;
+mod shell;
 mod subscribe;
 mod tokens;
+mod verify;
 
 pub use run::run;
 

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::cli::LoadArgs;
 use crate::config::DEFAULT_DATA_DIR;
-use crate::exit::{Exit, of_open_error};
+use crate::exit::{Exit, advise, of_open_error};
 use crate::tokens::TokenError;
 use embedded::Directory;
 use progress::{Counts, Progress, Speaker};
@@ -82,27 +82,29 @@ trait Sink {
 pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &LoadArgs) -> Exit {
     let start = Instant::now();
     let counts = Arc::new(Counts::default());
-    let loaded = load(data_dir, arguments, &counts);
+    let dir = data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
+    let loaded = load(&dir, arguments, &counts);
     print_summary(arguments, &counts, start.elapsed(), loaded.as_ref().err());
     match loaded {
         Ok(()) if counts.bad() == 0 => Exit::Done,
         Ok(()) => Exit::Failed,
         Err(error) => {
             eprintln!("kyro-http: {}", kyro_engine::describe(&error));
-            error.exit()
+            let exit = error.exit();
+            advise(exit, &dir);
+            exit
         }
     }
 }
 
-fn load(data_dir: Option<PathBuf>, arguments: &LoadArgs, counts: &Arc<Counts>) -> Result<(), LoadError> {
+fn load(dir: &Path, arguments: &LoadArgs, counts: &Arc<Counts>) -> Result<(), LoadError> {
     // The file first: a name mistyped must not leave a new database behind.
     let (mut records, total_bytes) = source::open(arguments, counts)?;
     let progress = Progress::start(Arc::clone(counts), total_bytes);
     let mut sink: Box<dyn Sink> = if let Some(url) = &arguments.url {
         Box::new(Server::connect(&Target::parse(url)?, arguments, counts, &progress)?)
     } else {
-        let dir = data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
-        Box::new(Directory::open(&dir, arguments, counts)?)
+        Box::new(Directory::open(dir, arguments, counts)?)
     };
     let read = pump(&arguments.file, records.as_mut(), sink.as_mut(), arguments, counts, &progress);
     // Whatever stopped the reading: what was taken is brought to its end and counted.

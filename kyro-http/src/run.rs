@@ -17,8 +17,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, LogForm, ServeArgs, Verb};
 use crate::config::Config;
-use crate::exit::Exit;
-use crate::{build_info, load, server};
+use crate::exit::{Exit, advise};
+use crate::{build_info, load, server, verify};
 
 /// Runs the command with these arguments, the program's name first, and gives its exit code: 0 done, 1 failed,
 /// 2 wrong usage, 4 damaged data, 5 data in use.
@@ -49,6 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
             }
             load::run(cli.data_dir, &arguments).into()
         }
+        Verb::Verify(arguments) => verify::run(cli.data_dir, &arguments).into(),
     }
 }
 
@@ -98,6 +99,7 @@ fn serve(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Exit {
         }
     };
     let data_dir = config.data_dir.clone();
+    let config_dir = data_dir.clone();
     let durability = config.options.durability;
     let served = runtime.block_on(async {
         let stop = stop_signal()?;
@@ -120,7 +122,9 @@ fn serve(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Exit {
         Ok(Ok(())) => Exit::Done,
         Ok(Err(error)) => {
             eprintln!("kyro-http: {}", kyro_engine::describe(&error));
-            error.exit()
+            let exit = error.exit();
+            advise(exit, &config_dir);
+            exit
         }
         Err(error) => {
             eprintln!("kyro-http: cannot listen for signals: {error}");

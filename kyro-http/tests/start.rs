@@ -139,6 +139,8 @@ fn damage_is_refused_with_a_code_of_its_own_and_nothing_is_changed() {
         let refused = serve(&dir, &[]);
         assert_eq!(refused.code, 4, "{}: {refused:?}", file.display());
         assert!(refused.stderr.contains(file.file_name().unwrap().to_str().unwrap()), "{}", refused.stderr);
+        let repair = format!("  kyro-http repair {0} --into {0}.repaired\n", dir.display());
+        assert!(refused.stderr.ends_with(&repair), "{}", refused.stderr);
         assert_eq!(contents(&dir), before);
         fs::write(&file, &good).unwrap();
     }

@@ -211,20 +211,26 @@ impl Corruption {
             frames_after: 0,
         }
     }
+
+    /// What is wrong and how far the log is good, without the place: for a message that names it already.
+    pub fn reason(&self) -> String {
+        let mut text = self.what.to_owned();
+        if let (Some(expected), Some(found)) = (self.expected, self.found) {
+            text += &format!(" (checksum {expected:08x} expected, {found:08x} found)");
+        }
+        text += &match self.last_good_offset {
+            Some(offset) => format!("; the last good offset is {offset}"),
+            None => "; no offset before it is good".to_owned(),
+        };
+        let frames = if self.frames_after == 1 { "frame follows" } else { "frames follow" };
+        text + &format!(", and {} valid {frames}", self.frames_after)
+    }
 }
 
 impl std::fmt::Display for Corruption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} is damaged at byte {}: {}", self.file.display(), self.at, self.what)?;
-        if let (Some(expected), Some(found)) = (self.expected, self.found) {
-            write!(f, " (checksum {expected:08x} expected, {found:08x} found)")?;
-        }
-        match self.last_good_offset {
-            Some(offset) => write!(f, "; the last good offset is {offset}")?,
-            None => write!(f, "; no offset before it is good")?,
-        }
-        let frames = if self.frames_after == 1 { "frame follows" } else { "frames follow" };
-        write!(f, ", and {} valid {frames}; nothing was changed; ", self.frames_after)?;
+        let (file, at) = (self.file.display(), self.at);
+        write!(f, "{file} is damaged at byte {at}: {}; nothing was changed; ", self.reason())?;
         write!(f, "salvage with `kyro-http repair DIR --into NEW`")
     }
 }
