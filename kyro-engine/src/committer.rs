@@ -253,8 +253,7 @@ impl Committer {
     fn apply_group(&mut self) {
         let delta = Arc::clone(&self.shared.views.load().delta);
         let commits = &self.shared.commits;
-        commits.groups.fetch_add(1, Ordering::Relaxed);
-        commits.group_batches.fetch_add(self.pending.len() as u64, Ordering::Relaxed);
+        commits.group_sizes.observe(self.pending.len() as u64);
         let mut next = self.shared.visible.next();
         for pending in &self.pending {
             match delta.apply(pending.first_offset, pending.payload.clone()) {

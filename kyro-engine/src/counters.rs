@@ -18,9 +18,11 @@ pub(crate) enum Event {
     Mispredict,
     /// A checksum failed.
     CorruptRead,
+    /// A checksum failed in the log.
+    CorruptLog,
 }
 
-const EVENTS: usize = 5;
+const EVENTS: usize = 6;
 const SHARDS: usize = 16;
 
 /// The counters of one engine. Adding costs one uncontended atomic; reading sums the shards.

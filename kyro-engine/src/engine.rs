@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use kyro_wal::storage::{RealStorage, Storage};
@@ -20,6 +20,7 @@ use crate::options::Options;
 use crate::queue::{Request, Write};
 use crate::replay::Replay;
 use crate::shared::Shared;
+use crate::stalls::Stall;
 use crate::stats::Stats;
 use crate::threads::Threads;
 use crate::visible::VisibleAfter;
@@ -79,6 +80,7 @@ impl Engine {
     pub fn write(&self, batch: Batch) -> Result<Commit, WriteError> {
         let (write, commit) = self.admit(batch)?;
         let queued = if self.shared.is_over_budget() {
+            self.shared.queue.stalls.refused(Stall::Memory);
             Err(WriteError::Busy { reason: "recent writes fill the memory budget and wait for a flush" })
         } else {
             self.shared.queue.try_write(write)
@@ -97,15 +99,21 @@ impl Engine {
     /// flushes fail.
     pub fn write_waiting(&self, batch: Batch) -> Result<Commit, WriteError> {
         let (write, commit) = self.admit(batch)?;
+        let mut stalled = None;
         while self.shared.is_over_budget() {
+            stalled.get_or_insert_with(Instant::now);
             self.refuse_unless_writable()?;
             if !self.shared.options.auto_flush || self.shared.health.maintenance_error().is_some() {
                 self.shared.commits.refused_busy.fetch_add(1, Ordering::Relaxed);
+                self.shared.queue.stalls.refused(Stall::Memory);
                 let reason = "recent writes fill the memory budget and cannot be flushed";
                 return Err(WriteError::Busy { reason });
             }
             self.threads.wake();
             std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(start) = stalled {
+            self.shared.queue.stalls.waited(Stall::Memory, start);
         }
         self.shared.queue.write(write).map(|()| commit)
     }

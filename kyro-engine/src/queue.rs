@@ -13,6 +13,7 @@ use crossbeam_channel::Sender;
 use crate::commit::Promise;
 use crate::delta::Delta;
 use crate::error::{CloseError, MaintenanceError, WriteError};
+use crate::stalls::{Stall, Stalls};
 
 /// Payload bytes that may wait, in all. One batch may always wait, whatever its size.
 const MAX_QUEUED_BYTES: u64 = 128 << 20;
@@ -68,6 +69,8 @@ pub(crate) struct Queue {
     arrived: Condvar,
     room: Condvar,
     max_batches: usize,
+    /// Writes held back, here and before.
+    pub(crate) stalls: Stalls,
 }
 
 #[derive(Debug, Default)]
@@ -82,17 +85,15 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn has_room(&self, bytes: u64, max_batches: usize) -> Result<(), WriteError> {
-        if self.closed {
-            return Err(WriteError::Closed);
-        }
+    /// Why another batch of so many bytes has to wait, if it has to.
+    fn lacks_room(&self, bytes: u64, max_batches: usize) -> Option<Stall> {
         if self.batches >= max_batches {
-            return Err(WriteError::Busy { reason: "too many batches wait for the log" });
+            Some(Stall::QueueBatches)
+        } else if self.bytes > 0 && self.bytes + bytes > MAX_QUEUED_BYTES {
+            Some(Stall::QueueBytes)
+        } else {
+            None
         }
-        if self.bytes > 0 && self.bytes + bytes > MAX_QUEUED_BYTES {
-            return Err(WriteError::Busy { reason: "too many bytes wait for the log" });
-        }
-        Ok(())
     }
 }
 
@@ -103,13 +104,24 @@ impl Queue {
             arrived: Condvar::new(),
             room: Condvar::new(),
             max_batches: max_batches.max(1),
+            stalls: Stalls::default(),
         }
     }
 
     /// Puts a batch into the queue, or says at once why not.
     pub(crate) fn try_write(&self, write: Write) -> Result<(), WriteError> {
         let waiting = self.lock();
-        waiting.has_room(write.payload.len() as u64, self.max_batches)?;
+        if waiting.closed {
+            return Err(WriteError::Closed);
+        }
+        if let Some(stall) = waiting.lacks_room(write.payload.len() as u64, self.max_batches) {
+            self.stalls.refused(stall);
+            let reason = match stall {
+                Stall::QueueBytes => "too many bytes wait for the log",
+                _ => "too many batches wait for the log",
+            };
+            return Err(WriteError::Busy { reason });
+        }
         self.put(waiting, Request::Write(write));
         Ok(())
     }
@@ -117,16 +129,20 @@ impl Queue {
     /// Puts a batch into the queue, and waits for room where there is none.
     pub(crate) fn write(&self, write: Write) -> Result<(), WriteError> {
         let mut waiting = self.lock();
-        loop {
-            match waiting.has_room(write.payload.len() as u64, self.max_batches) {
-                Ok(()) => break,
-                Err(WriteError::Busy { .. }) => {
-                    waiting.writers_asleep += 1;
-                    waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-                    waiting.writers_asleep -= 1;
-                }
-                Err(other) => return Err(other),
-            }
+        let mut stalled = None;
+        while let Some(stall) = waiting.lacks_room(write.payload.len() as u64, self.max_batches)
+            && !waiting.closed
+        {
+            stalled.get_or_insert_with(|| (stall, Instant::now()));
+            waiting.writers_asleep += 1;
+            waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting.writers_asleep -= 1;
+        }
+        if let Some((stall, start)) = stalled {
+            self.stalls.waited(stall, start);
+        }
+        if waiting.closed {
+            return Err(WriteError::Closed);
         }
         self.put(waiting, Request::Write(write));
         Ok(())
@@ -237,6 +253,8 @@ impl Drop for Requests {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::commit;
 
@@ -265,6 +283,13 @@ mod tests {
             writer.join().unwrap().unwrap();
         });
         assert_eq!(requests.batches(), 2);
+        let stalls: Vec<_> = queue
+            .stalls
+            .read()
+            .iter()
+            .map(|stall| (stall.reason, stall.count, stall.time > Duration::ZERO))
+            .collect();
+        assert_eq!(stalls, [("queue_batches", 2, true), ("queue_bytes", 1, false), ("memory", 0, false)]);
     }
 
     #[test]

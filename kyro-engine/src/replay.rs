@@ -6,6 +6,7 @@ use bytes::Bytes;
 use kyro_wal::Reader;
 
 use crate::batch::{Operation, Operations};
+use crate::counters::Event as Counted;
 use crate::error::ReadError;
 use crate::shared::Shared;
 
@@ -81,7 +82,7 @@ impl Replay {
     fn open(&mut self) -> Result<(), ReadError> {
         let shared = &self.shared;
         let reader = Reader::open(Arc::clone(&shared.storage), &shared.wal_dir(), shared.uuid, self.next)
-            .map_err(read_error)?;
+            .map_err(|error| read_error(shared, error))?;
         self.reader = Some(reader);
         Ok(())
     }
@@ -126,7 +127,7 @@ impl Replay {
             self.open()?;
         }
         let Some(reader) = &mut self.reader else { return Ok(false) };
-        match reader.next_frame(bound).map_err(read_error)? {
+        match reader.next_frame(bound).map_err(|error| read_error(&self.shared, error))? {
             None => {
                 // Every frame below the bound has been given: what is missing up to it was never used.
                 self.next = bound;
@@ -177,10 +178,11 @@ fn event_op(operation: Operation) -> EventOp {
     }
 }
 
-fn read_error(error: kyro_wal::Error) -> ReadError {
+fn read_error(shared: &Shared, error: kyro_wal::Error) -> ReadError {
     match error {
         kyro_wal::Error::HistoryGone { oldest, .. } => ReadError::HistoryGone { oldest },
         kyro_wal::Error::Corrupt(damage) => {
+            shared.counters.count(Counted::CorruptLog);
             ReadError::Corrupt { file: damage.file.clone(), offset: damage.at, reason: damage.to_string() }
         }
         other => ReadError::Log(Box::new(other)),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use kyro_wal::storage::Storage;
 
 use crate::counters::Counters;
+use crate::histogram::{GROUP_SIZES, Recorder, SYNC_NANOS};
 use crate::manifest::ManifestFile;
 use crate::options::{OnProgress, Options, Progress};
 use crate::queue::Queue;
@@ -115,13 +116,12 @@ impl Health {
 }
 
 /// Numbers of the commit path. Only the committer writes them, but for `refused_busy`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CommitStats {
     pub(crate) operations: AtomicU64,
-    pub(crate) groups: AtomicU64,
-    pub(crate) group_batches: AtomicU64,
-    pub(crate) syncs: AtomicU64,
-    pub(crate) sync_nanos: AtomicU64,
+    /// Batches of each group, and what each sync took in nanoseconds.
+    pub(crate) group_sizes: Recorder,
+    pub(crate) sync_times: Recorder,
     pub(crate) refused_busy: AtomicU64,
     pub(crate) wal_segments: AtomicU64,
     /// Segments that the last purge had to leave.
@@ -129,6 +129,22 @@ pub(crate) struct CommitStats {
     pub(crate) wal_bytes: AtomicU64,
     pub(crate) wal_first_segment: AtomicU64,
     pub(crate) wal_oldest_offset: AtomicU64,
+}
+
+impl Default for CommitStats {
+    fn default() -> Self {
+        Self {
+            operations: AtomicU64::default(),
+            group_sizes: Recorder::new(GROUP_SIZES),
+            sync_times: Recorder::new(SYNC_NANOS),
+            refused_busy: AtomicU64::default(),
+            wal_segments: AtomicU64::default(),
+            wal_segments_kept: AtomicU64::default(),
+            wal_bytes: AtomicU64::default(),
+            wal_first_segment: AtomicU64::default(),
+            wal_oldest_offset: AtomicU64::default(),
+        }
+    }
 }
 
 impl CommitStats {

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::counters::Event as Counted;
+use crate::histogram::Histogram;
 use crate::shared::Shared;
+use crate::stalls::StallStats;
 
 /// The engine's state and counters at one moment. Counters start at zero with each opening.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,10 +32,14 @@ pub struct Stats {
     pub groups: u64,
     /// Batches in those groups.
     pub group_batches: u64,
+    /// Batches of each of those groups.
+    pub group_sizes: Histogram,
     /// Syncs of the log by the committer, and the time they took in all.
     pub syncs: u64,
     /// See [`Stats::syncs`].
     pub sync_time: Duration,
+    /// What each of them took, in nanoseconds.
+    pub sync_times: Histogram,
     /// Reads answered by a delta.
     pub delta_reads: u64,
     /// Reads that went to the runs, through their indexes.
@@ -56,6 +62,10 @@ pub struct Stats {
     pub last_index_build: Duration,
     /// Batches refused for back-pressure.
     pub refused_busy: u64,
+    /// Writes that waited or were refused for back-pressure, a row for each reason.
+    pub stalls: Vec<StallStats>,
+    /// Failed checksums met in the log: by replays, and a torn end that opening cut off.
+    pub wal_checksum_errors: u64,
     /// Why the engine takes no more writes, if so.
     pub poisoned: Option<String>,
     /// The last failure of a background flush or compaction, until one succeeds.
@@ -71,6 +81,7 @@ impl Stats {
     pub(crate) fn of(shared: &Shared) -> Self {
         let view = shared.views.pin();
         let commits = &shared.commits;
+        let (group_sizes, sync_times) = (commits.group_sizes.read(), commits.sync_times.read());
         let maintenance = &shared.maintenance;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let total = |event| shared.counters.total(event);
@@ -89,10 +100,12 @@ impl Stats {
                 first_segment: load(&commits.wal_first_segment),
             },
             operations: load(&commits.operations),
-            groups: load(&commits.groups),
-            group_batches: load(&commits.group_batches),
-            syncs: load(&commits.syncs),
-            sync_time: Duration::from_nanos(load(&commits.sync_nanos)),
+            groups: group_sizes.count(),
+            group_batches: group_sizes.sum,
+            group_sizes,
+            syncs: sync_times.count(),
+            sync_time: Duration::from_nanos(sync_times.sum),
+            sync_times,
             delta_reads: total(Counted::DeltaRead),
             index_reads: total(Counted::IndexHit) + total(Counted::IndexMiss),
             index_hits: total(Counted::IndexHit),
@@ -104,6 +117,8 @@ impl Stats {
             index_builds: load(&maintenance.index_builds),
             last_index_build: Duration::from_nanos(load(&maintenance.last_index_nanos)),
             refused_busy: load(&commits.refused_busy),
+            stalls: shared.queue.stalls.read(),
+            wal_checksum_errors: total(Counted::CorruptLog) + u64::from(shared.recovery.tail.is_some()),
             poisoned: shared.health.poisoned().map(|reason| reason.to_string()),
             maintenance_error: shared.health.maintenance_error(),
             uptime: shared.opened.elapsed(),

@@ -50,11 +50,6 @@ impl Out<'_> {
         metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
     }
 
-    fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
-        metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
-    }
-
     fn gauge(
         &mut self,
         name: &str,
@@ -63,6 +58,25 @@ impl Out<'_> {
         value: &impl EncodeGaugeValue,
     ) -> fmt::Result {
         self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(value)
+    }
+
+    /// A histogram of the engine, whose whole numbers are so many to a unit.
+    fn engine_histogram(
+        &mut self,
+        (name, help): (&str, &str),
+        unit: Option<&Unit>,
+        per_unit: f64,
+        histogram: &kyro_engine::Histogram,
+    ) -> fmt::Result {
+        let bounds = histogram.bounds.iter().map(|bound| *bound as f64 / per_unit).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(histogram.counts.iter().copied()).collect();
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(
+            histogram.sum as f64 / per_unit,
+            histogram.count(),
+            &buckets,
+            None,
+        )
     }
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
@@ -213,7 +227,19 @@ fn counters(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     out.counter("kyrodb_btree_reads", "Reads answered by the delta", stats.delta_reads)?;
     out.counter("kyrodb_rmi_rebuilds", "Indexes trained", stats.index_builds)?;
     out.counter("kyrodb_corrupt_reads", "Reads that met a failed checksum", stats.corrupt_reads)?;
-    out.counter("kyrodb_writes_refused", "Batches refused for back-pressure", stats.refused_busy)
+    out.counter("kyrodb_writes_refused", "Batches refused for back-pressure", stats.refused_busy)?;
+    let mut stalls = out.0.encode_descriptor(
+        "kyrodb_stalls",
+        "Writes that waited or were refused for back-pressure, by reason",
+        None,
+        MetricType::Counter,
+    )?;
+    for stall in &stats.stalls {
+        stalls
+            .encode_family(&[("reason", stall.reason)])?
+            .encode_counter::<NoLabelSet, _, f64>(&stall.count, None)?;
+    }
+    Ok(())
 }
 
 fn index(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
@@ -252,8 +278,19 @@ fn storage(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     out.gauge("kyrodb_wal_size", "Size of the log on disk", Some(&Unit::Bytes), &stats.wal.bytes)?;
     out.counter("kyrodb_wal_groups", "Groups written to the log", stats.groups)?;
     out.counter("kyrodb_wal_group_batches", "Batches in those groups", stats.group_batches)?;
-    out.counter("kyrodb_wal_syncs", "Syncs of the log", stats.syncs)?;
-    out.seconds("kyrodb_wal_sync", "Time spent in syncs of the log", stats.sync_time.as_secs_f64())?;
+    out.engine_histogram(
+        ("kyrodb_wal_fsync", "What each sync of the log took"),
+        Some(&Unit::Seconds),
+        1e9,
+        &stats.sync_times,
+    )?;
+    out.engine_histogram(
+        ("kyrodb_wal_group_size", "Batches of each group written to the log"),
+        None,
+        1.0,
+        &stats.group_sizes,
+    )?;
+    out.counter("kyrodb_wal_crc_errors", "Failed checksums met in the log", stats.wal_checksum_errors)?;
     out.gauge("kyrodb_next_offset", "The offset that the next operation will get", None, &stats.next_offset)?;
     out.gauge("kyrodb_oldest_offset", "The oldest offset that can be replayed", None, &stats.oldest_offset)?;
     let failing = u64::from(stats.maintenance_error.is_some());

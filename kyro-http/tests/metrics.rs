@@ -72,6 +72,15 @@ fn counters_count() {
     }
     assert_eq!(server.metric("kyrodb_appends_total"), 10);
     assert_eq!(server.metric("kyrodb_append_latency_seconds_count"), 10);
+    assert_eq!(server.metric("kyrodb_wal_group_size_count"), 10);
+    assert_eq!(
+        server.metric("kyrodb_wal_group_size_bucket{le=\"1.0\"}"),
+        10,
+        "one connection, one at a time"
+    );
+    assert!(server.metric("kyrodb_wal_fsync_seconds_count") >= 10);
+    assert_eq!(server.metric("kyrodb_wal_crc_errors_total"), 0);
+    assert_eq!(server.metric("kyrodb_stalls_total{reason=\"memory\"}"), 0);
     assert_eq!(server.metric("kyrodb_btree_reads_total"), 10);
     assert_eq!(server.metric("kyrodb_http_requests_total{route=\"/v1/put\",status=\"200\"}"), 10);
     assert_eq!(server.metric("kyrodb_http_requests_total{route=\"/v1/get_fast/{key}\",status=\"404\"}"), 2);

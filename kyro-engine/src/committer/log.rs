@@ -104,10 +104,8 @@ impl Committer {
         let start = Instant::now();
         let synced = wal.sync();
         let elapsed = start.elapsed();
-        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         self.sync_time = elapsed;
-        self.shared.commits.syncs.fetch_add(1, Ordering::Relaxed);
-        self.shared.commits.sync_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.shared.commits.sync_times.observe_time(elapsed);
         self.last_sync = Instant::now();
         match synced {
             Ok(()) => {
