@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use kyro_engine::Durability;
 
 use crate::build_info;
@@ -59,6 +59,12 @@ pub(crate) struct ServeArgs {
     /// Port to listen on; 0 takes a free one
     #[arg(default_value_t = 8080, env = "KYRODB_PORT")]
     pub(crate) port: u16,
+    /// A TOML file with a key for each flag below, as in `port = 8080`; environment and flags win over it
+    #[arg(long, env = "KYRODB_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print every setting with its value and where it comes from, and exit
+    #[arg(long)]
+    pub(crate) print_config: bool,
 
     /// When a write is acknowledged: `always` (on stable storage), `interval:MS` (synced within that time), `never`
     #[arg(long, env = "KYRODB_DURABILITY", value_name = "MODE", default_value = "always", value_parser = durability, help_heading = "Storage")]
@@ -134,7 +140,8 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) compact_when_wal_bytes: u64,
     /// Bring index and data into memory before serving
-    #[arg(long, env = "KYRODB_WARM_ON_START", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Storage")]
+    #[arg(long, env = "KYRODB_WARM_ON_START", value_name = "BOOL", default_value = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        action = ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Storage")]
     pub(crate) warm_on_start: bool,
 
     #[command(flatten)]
@@ -152,10 +159,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "KYRODB_READ_TOKEN_FILE", value_name = "FILE", help_heading = "Access")]
     pub(crate) read_token_file: Option<PathBuf>,
     /// Ask for a token on /metrics and /build_info too
-    #[arg(long, env = "KYRODB_PROTECT_METRICS", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Access")]
+    #[arg(long, env = "KYRODB_PROTECT_METRICS", value_name = "BOOL", default_value = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        action = ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Access")]
     pub(crate) protect_metrics: bool,
     /// Serve a network address without any token
-    #[arg(long, env = "KYRODB_INSECURE", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Access")]
+    #[arg(long, env = "KYRODB_INSECURE", value_name = "BOOL", default_value = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        action = ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Access")]
     pub(crate) insecure: bool,
 
     #[command(flatten)]

@@ -18,18 +18,22 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, LogForm, ServeArgs, Verb};
 use crate::config::Config;
 use crate::exit::{Exit, advise};
-use crate::{build_info, load, server, verify};
+use crate::settings_file::{SettingsError, SettingsFile};
+use crate::{build_info, load, print_config, server, settings_file, verify};
 
 /// Runs the command with these arguments, the program's name first, and gives its exit code: 0 done, 1 failed,
 /// 2 wrong usage, 4 damaged data, 5 data in use.
 ///
 /// Installs the process's log subscriber; call it once, from `main`.
 pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
-    let parsed = Cli::command().try_get_matches_from(arguments);
-    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
-    let (cli, matches) = match parsed {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let (cli, matches, file) = match parse(&arguments) {
         Ok(parsed) => parsed,
-        Err(error) => {
+        Err(ParseError::File(error)) => {
+            eprintln!("kyro-http: {}", kyro_engine::describe(&error));
+            return Exit::Usage.into();
+        }
+        Err(ParseError::Arguments(error)) => {
             // Help and version are no errors; clap knows which stream each goes to.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             return if error.print().is_ok() { exit.into() } else { Exit::Failed.into() };
@@ -38,6 +42,19 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
     start_log(cli.log);
     warn_of_visible_tokens(&matches);
     match cli.verb {
+        Verb::Serve(arguments) if arguments.print_config => {
+            let serve = matches.subcommand_matches(settings_file::VERB).unwrap_or(&matches);
+            let text = print_config::text(&Cli::command(), serve, &file);
+            let written = std::io::stdout().write_all(text.as_bytes());
+            match Config::new(cli.data_dir, &arguments) {
+                Ok(_) if written.is_ok() => Exit::Done.into(),
+                Ok(_) => Exit::Failed.into(),
+                Err(error) => {
+                    eprintln!("kyro-http: {}", kyro_engine::describe(&error));
+                    Exit::Usage.into()
+                }
+            }
+        }
         Verb::Serve(arguments) => serve(cli.data_dir, &arguments).into(),
         Verb::Load(arguments) => {
             let named = named_on_command_line(&matches, "data_dir");
@@ -51,6 +68,29 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         }
         Verb::Verify(arguments) => verify::run(cli.data_dir, &arguments).into(),
     }
+}
+
+/// Why there is nothing to run.
+enum ParseError {
+    Arguments(clap::Error),
+    File(SettingsError),
+}
+
+/// Parses the arguments, and once more above the configuration file that they name.
+fn parse(arguments: &[OsString]) -> Result<(Cli, ArgMatches, SettingsFile), ParseError> {
+    let matches = Cli::command().try_get_matches_from(arguments).map_err(ParseError::Arguments)?;
+    let serve = matches.subcommand_matches(settings_file::VERB);
+    let named = serve.and_then(|serve| serve.get_one::<PathBuf>("config"));
+    let (matches, file) = match named {
+        Some(path) => {
+            let file = SettingsFile::read(path, &Cli::command()).map_err(ParseError::File)?;
+            let command = file.apply(Cli::command());
+            (command.try_get_matches_from(arguments).map_err(ParseError::Arguments)?, file)
+        }
+        None => (matches, SettingsFile::default()),
+    };
+    let cli = Cli::from_arg_matches(&matches).map_err(ParseError::Arguments)?;
+    Ok((cli, matches, file))
 }
 
 fn start_log(form: LogForm) {
