@@ -7,12 +7,17 @@
 //! A table that is half full is followed by one of twice the size; the old ones stay until the delta goes, because a
 //! reader may still be in one (together they are no larger than the newest).
 
+mod sorted;
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use kyro_simd::prefetch;
 
+use self::sorted::Sorted;
+pub(crate) use self::sorted::{Place, Segment};
 use crate::batch::{Operation, Operations, PayloadError};
 
 /// A version of one key: its offset, and its value or that it is deleted.
@@ -47,6 +52,7 @@ pub(crate) struct Delta {
     log_bytes: AtomicU64,
     operations: AtomicU64,
     len: AtomicUsize,
+    sorted: Sorted,
 }
 
 /// Slots are `fingerprint << 40 | number of the version + 1`; 0 is free.
@@ -85,6 +91,7 @@ impl Default for Delta {
             log_bytes: AtomicU64::new(0),
             operations: AtomicU64::new(0),
             len: AtomicUsize::new(0),
+            sorted: Sorted::default(),
         }
     }
 }
@@ -137,6 +144,23 @@ impl Delta {
     /// Keys with a version here.
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
+    }
+
+    /// Whether no version is here. Asked after the visible offset was loaded, `true` holds for what is below it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Asks for the cache line that a probe for `key` begins at.
+    pub(crate) fn prefetch(&self, key: u64) {
+        if let Some(table) = self.tables[self.newest.load(Ordering::Acquire)].get() {
+            prefetch(table, self.hash(key) as usize & (table.len() - 1));
+        }
+    }
+
+    /// The version with a number that a [`Place`] told.
+    pub(crate) fn version(&self, number: u64) -> Option<&Version> {
+        self.entries.get(number as usize).map(|entry| &entry.version)
     }
 
     /// Memory taken, in bytes, by estimate.

@@ -1,14 +1,18 @@
 //! A run and the learned index over its key column, as one thing: find a key.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use kyro_rmi::{Column, Rmi};
-use kyro_snapshot::Run;
+use kyro_rmi::{Column, Probe, Rmi};
+use kyro_simd::prefetch;
+use kyro_snapshot::{Corrupt, Run, Stamp};
 
 use crate::counters::{Counters, Event};
+use crate::cursor::Read;
 use crate::delta::Version;
 use crate::error::ReadError;
+use crate::scan::EntryRef;
 use crate::stats::RunStats;
 
 /// An open run with its index.
@@ -29,7 +33,13 @@ impl IndexedRun {
     }
 
     /// Where `key` is, if the run has a version of it: one prediction, one window.
+    #[inline]
     pub(crate) fn find(&self, key: u64, counters: &Counters) -> Result<Option<usize>, ReadError> {
+        self.probe(key, counters).map(|probe| probe.found.then_some(probe.position))
+    }
+
+    #[inline]
+    fn probe(&self, key: u64, counters: &Counters) -> Result<Probe, ReadError> {
         if !self.run.is_verified() {
             // The neighbours of the window tell whether the window was right, so they count as read.
             let window = self.index.window(key);
@@ -38,12 +48,48 @@ impl IndexedRun {
                 .map_err(|damage| self.corrupt(counters, &damage))?;
         }
         let probe = self.index.probe(self.run.keys(), key);
-        if probe.mispredicted {
-            // The index is damaged in memory or on disk: slow, counted, and still right.
-            counters.count(Event::Mispredict);
-            return self.run.find(key).map_err(|damage| self.corrupt(counters, &damage));
+        if probe.mispredicted { self.search(key, counters) } else { Ok(probe) }
+    }
+
+    /// The index is damaged in memory or on disk: slow, counted, and still right.
+    #[cold]
+    fn search(&self, key: u64, counters: &Counters) -> Result<Probe, ReadError> {
+        counters.count(Event::Mispredict);
+        let position = self.run.lower_bound(key).map_err(|damage| self.corrupt(counters, &damage))?;
+        let found = self.run.keys().get(position) == Some(&key);
+        Ok(Probe { position, found, mispredicted: true })
+    }
+
+    /// Where each of `keys` is, into the same place of `positions`.
+    pub(crate) fn find_batch(
+        &self,
+        keys: &[u64],
+        positions: &mut [Option<usize>],
+        counters: &Counters,
+    ) -> Result<(), ReadError> {
+        if self.run.is_verified() {
+            let mispredicted = self.index.find_batch(self.run.keys(), keys, positions);
+            if mispredicted > 0 {
+                counters.add(Event::Mispredict, mispredicted as u64);
+            }
+            return Ok(());
         }
-        Ok(probe.found.then_some(probe.position))
+        for (&key, position) in keys.iter().zip(positions) {
+            *position = self.find(key, counters)?;
+        }
+        Ok(())
+    }
+
+    /// How many keys are smaller than `key`.
+    pub(crate) fn lower_bound(&self, key: u64, counters: &Counters) -> Result<usize, ReadError> {
+        self.probe(key, counters).map(|probe| probe.position)
+    }
+
+    /// Asks for the cache line that tells where the value at `position` is.
+    pub(crate) fn prefetch_locator(&self, position: usize) {
+        if let Some(word) = self.run.locator_word(position) {
+            prefetch(self.run.raw_locators(), word);
+        }
     }
 
     /// The value at a position that [`IndexedRun::find`] gave, as a slice of the mapped file; `None` for a tombstone.
@@ -87,6 +133,83 @@ impl IndexedRun {
         Ok(value.is_some())
     }
 
+    /// The key at a position.
+    #[inline]
+    pub(crate) fn key(&self, position: usize, counters: &Counters) -> Result<u64, ReadError> {
+        self.run.key(position).map_err(|damage| self.corrupt(counters, &damage))
+    }
+
+    /// The version at a position, its value or nothing of it.
+    #[inline]
+    pub(crate) fn read(
+        &self,
+        position: usize,
+        keys_only: bool,
+        counters: &Counters,
+    ) -> Result<Read, ReadError> {
+        let read = if keys_only {
+            let stamp = self.run.stamp(position);
+            stamp.map(|stamp| Read { offset: stamp.offset, value: (!stamp.is_tombstone).then_some(0..0) })
+        } else {
+            self.run.entry(position).map(|entry| Read { offset: entry.offset, value: entry.value })
+        };
+        read.map_err(|damage| self.corrupt(counters, &damage))
+    }
+
+    /// Visits the versions at `positions`, each with whether it is a tombstone, until `visit` breaks.
+    #[inline]
+    pub(crate) fn walk(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        keys_only: bool,
+        counters: &Counters,
+        visit: &mut impl FnMut(EntryRef<'_>, bool) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let walked =
+            if keys_only { self.walk_keys(positions, visit) } else { self.walk_values(positions, visit) };
+        walked.map_err(|damage| self.corrupt(counters, &damage))
+    }
+
+    #[inline]
+    fn walk_keys(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        visit: &mut impl FnMut(EntryRef<'_>, bool) -> ControlFlow<()>,
+    ) -> Result<(), Corrupt> {
+        for position in positions {
+            let key = self.run.key(position)?;
+            let Stamp { offset, is_tombstone } = self.run.stamp(position)?;
+            if visit(EntryRef { key, offset, value: &[] }, is_tombstone).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn walk_values(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        visit: &mut impl FnMut(EntryRef<'_>, bool) -> ControlFlow<()>,
+    ) -> Result<(), Corrupt> {
+        for position in positions {
+            let key = self.run.key(position)?;
+            let kyro_snapshot::Entry { offset, value } = self.run.entry(position)?;
+            let is_tombstone = value.is_none();
+            let value = value.map_or(&[][..], |range| self.run.slice(range));
+            if visit(EntryRef { key, offset, value }, is_tombstone).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the run may have a version of a key in `from..=to`.
+    #[inline]
+    pub(crate) fn may_hold(&self, from: u64, to: u64) -> bool {
+        self.run.key_range().is_some_and(|keys| *keys.start() <= to && from <= *keys.end())
+    }
+
     /// Every version, in key order.
     pub(crate) fn versions(&self) -> impl Iterator<Item = Result<(u64, Version), ReadError>> + '_ {
         (0..self.run.len()).map(|position| {
@@ -105,6 +228,11 @@ impl IndexedRun {
     /// Makes keys, entries and values resident; gives the bytes touched.
     pub(crate) fn warm_up(&self, progress: &mut dyn FnMut(u64, u64)) -> u64 {
         self.run.warm_up(progress)
+    }
+
+    /// The whole file, shared with every value handed out.
+    pub(crate) fn file(&self) -> &Bytes {
+        &self.file
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -148,12 +276,12 @@ impl IndexedRun {
         }
     }
 
-    fn corrupt(&self, counters: &Counters, damage: &kyro_snapshot::Corrupt) -> ReadError {
+    fn corrupt(&self, counters: &Counters, damage: &Corrupt) -> ReadError {
         counters.count(Event::CorruptRead);
         self.damage(damage)
     }
 
-    fn damage(&self, damage: &kyro_snapshot::Corrupt) -> ReadError {
+    fn damage(&self, damage: &Corrupt) -> ReadError {
         ReadError::Corrupt { file: self.path.clone(), offset: damage.position(), reason: damage.to_string() }
     }
 }

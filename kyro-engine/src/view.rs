@@ -1,12 +1,14 @@
 //! A view: the database as it was at one offset, for as long as the view is held.
 
 use std::fmt;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::error::ReadError;
 use crate::reading::Reading;
+use crate::scan::{Entry, Scan, ScanIter};
 use crate::shared::Shared;
 use crate::sources::Sources;
 
@@ -86,6 +88,49 @@ impl View {
     /// As [`View::get`].
     pub fn contains(&self, key: u64) -> Result<bool, ReadError> {
         self.reading().contains(key)
+    }
+
+    /// The value of each of `keys`, in their order, as one view sees them. The keys' cache misses overlap: several times
+    /// the throughput of as many single gets.
+    ///
+    /// # Errors
+    /// As [`View::get`], for the first key that meets damage.
+    pub fn mget(&self, keys: &[u64]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.reading().mget(keys)
+    }
+
+    /// As [`View::mget`], without an allocation: calls `visit` with each index of `keys`, in order, and the value of the
+    /// key there, borrowed where it lies.
+    ///
+    /// # Errors
+    /// As [`View::mget`]; `visit` may have been called for keys before.
+    pub fn mget_with(&self, keys: &[u64], visit: impl FnMut(usize, Option<&[u8]>)) -> Result<(), ReadError> {
+        self.reading().mget_with(keys, visit)
+    }
+
+    /// The live entries of a range of keys, in order. Takes memory for a cursor in each source, whatever the range.
+    ///
+    /// The first scan after writes sorts what has come since the last one.
+    pub fn scan(&self, scan: Scan) -> ScanIter {
+        ScanIter::new(Arc::clone(&self.shared), Arc::clone(&self.sources), self.next_offset, scan)
+    }
+
+    /// How many keys in `range` have a value. Two lookups when everything is in one run without tombstones; otherwise
+    /// by going through the keys.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn count(&self, range: impl RangeBounds<u64>) -> Result<u64, ReadError> {
+        self.reading().count(&range)
+    }
+
+    /// The entry with exactly `rank` live keys before it; `None` when there are no more than `rank`. Costs as
+    /// [`View::count`].
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn select(&self, rank: u64) -> Result<Option<Entry>, ReadError> {
+        self.reading().select(rank)
     }
 
     fn reading(&self) -> Reading<'_> {

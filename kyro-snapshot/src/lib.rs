@@ -40,7 +40,7 @@ pub use error::{Corrupt, OpenError, WriteError};
 pub use format::{BLOCK_BYTES, FORMAT_VERSION, MAX_OFFSET, MAX_RUN_VALUE_BYTES, MAX_VALUE_BYTES, RunInfo};
 pub use iter::{Iter, Record};
 pub use mapping::Mapping;
-pub use run::{Entry, Run};
+pub use run::{Entry, Run, Stamp};
 pub use writer::{Summary, Writer};
 
 #[cfg(doctest)]

@@ -46,6 +46,15 @@ pub struct Entry {
     pub value: Option<Range<usize>>,
 }
 
+/// Who wrote an entry; see [`Run::stamp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// The offset of the operation that wrote the entry.
+    pub offset: u64,
+    /// Whether that operation deleted the key.
+    pub is_tombstone: bool,
+}
+
 impl<B: AsRef<[u8]>> Run<B> {
     /// Opens a run. Reads and checks 4.3 KiB, the header and the footer, whatever the size of the file, and allocates
     /// one bit per block (8 bytes per MiB).
@@ -201,6 +210,28 @@ impl<B: AsRef<[u8]>> Run<B> {
         let word = self.raw_offsets()[index];
         self.touch_offset(index)?;
         Ok(Entry { offset: word & MAX_OFFSET, value: self.value(index)? })
+    }
+
+    /// The offset of the operation that wrote entry `index`, and whether it is a tombstone. Reads one word, and nothing
+    /// of the value.
+    ///
+    /// # Errors
+    /// [`Corrupt::Block`] when its block is damaged.
+    ///
+    /// # Panics
+    /// When `index` is not below [`len`](Self::len).
+    #[inline]
+    pub fn stamp(&self, index: usize) -> Result<Stamp, Corrupt> {
+        let word = self.raw_offsets()[index];
+        self.touch_offset(index)?;
+        Ok(Stamp { offset: word & MAX_OFFSET, is_tombstone: word & !MAX_OFFSET != 0 })
+    }
+
+    /// Where in [`raw_locators`](Self::raw_locators) the line of entry `index` begins, when there are any: for
+    /// prefetching.
+    #[inline]
+    pub fn locator_word(&self, index: usize) -> Option<usize> {
+        self.fixed_width.is_none().then_some(index / ENTRIES_PER_LINE * (LINE_BYTES / 8))
     }
 
     /// The bytes of the file in `range`, which an [`Entry`] named.

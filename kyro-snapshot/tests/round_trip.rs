@@ -1,7 +1,7 @@
 //! What is written is what is read, against a plain vector.
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
-use kyro_snapshot::{MAX_OFFSET, Mapping, Run, RunInfo, Summary, Writer};
+use kyro_snapshot::{MAX_OFFSET, Mapping, Run, RunInfo, Stamp, Summary, Writer};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -38,6 +38,9 @@ fn check(rows: &Rows, file: Vec<u8>) {
         let entry = run.entry(index).unwrap();
         assert_eq!(run.key(index), Ok(*key));
         assert_eq!(entry.offset, *offset);
+        assert_eq!(run.stamp(index), Ok(Stamp { offset: *offset, is_tombstone: value.is_none() }));
+        assert_eq!(run.locator_word(index).is_some(), run.fixed_width().is_none());
+        assert!(run.locator_word(index).is_none_or(|word| word < run.raw_locators().len()));
         assert_eq!(run.value(index).unwrap(), entry.value);
         assert_eq!(entry.value.map(|range| run.slice(range)), value.as_deref());
         assert_eq!(run.find(*key), Ok(Some(index)));

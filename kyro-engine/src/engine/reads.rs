@@ -1,5 +1,6 @@
 //! Reading through the handle: each call sees what is visible when it begins.
 
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use super::Engine;
 use crate::error::ReadError;
 use crate::reading::Reading;
+use crate::scan::{Entry, Scan, ScanIter};
 use crate::view::View;
 
 impl Engine {
@@ -60,6 +62,63 @@ impl Engine {
     /// As [`Engine::get`].
     pub fn contains(&self, key: u64) -> Result<bool, ReadError> {
         self.read(|reading| reading.contains(key))
+    }
+
+    /// The value of each of `keys`, in their order, as one view sees them. The keys' cache misses overlap: several times
+    /// the throughput of as many single gets.
+    ///
+    /// # Errors
+    /// As [`Engine::get`], for the first key that meets damage.
+    pub fn mget(&self, keys: &[u64]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.read(|reading| reading.mget(keys))
+    }
+
+    /// As [`Engine::mget`], without an allocation: calls `visit` with each index of `keys`, in order, and the value of the
+    /// key there, borrowed where it lies.
+    ///
+    /// # Errors
+    /// As [`Engine::mget`]; `visit` may have been called for keys before.
+    pub fn mget_with(&self, keys: &[u64], visit: impl FnMut(usize, Option<&[u8]>)) -> Result<(), ReadError> {
+        self.read(|reading| reading.mget_with(keys, visit))
+    }
+
+    /// The live entries of a range of keys, in order, as they are now: the scan holds a view. Takes memory for a cursor
+    /// in each source, whatever the range.
+    ///
+    /// ```
+    /// # use kyro_engine::{Engine, Options, Scan};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path(), Options::default())?;
+    /// for key in 0..100 {
+    ///     engine.put(key, "value")?;
+    /// }
+    /// let newest: Result<Vec<_>, _> = engine.scan(Scan::range(..50).reverse().limit(3))?.collect();
+    /// assert_eq!(newest?.iter().map(|entry| entry.key).collect::<Vec<_>>(), [49, 48, 47]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Engine::view`].
+    pub fn scan(&self, scan: Scan) -> Result<ScanIter, ReadError> {
+        Ok(self.view()?.scan(scan))
+    }
+
+    /// How many keys in `range` have a value. Two lookups when everything is in one run without tombstones; otherwise
+    /// by going through the keys.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn count(&self, range: impl RangeBounds<u64>) -> Result<u64, ReadError> {
+        self.read(|reading| reading.count(&range))
+    }
+
+    /// The entry with exactly `rank` live keys before it; `None` when there are no more than `rank`. Costs as
+    /// [`Engine::count`].
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn select(&self, rank: u64) -> Result<Option<Entry>, ReadError> {
+        self.read(|reading| reading.select(rank))
     }
 
     /// Reads what is visible now, with one load of the sources.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kyro_engine::storage::SimDisk;
-use kyro_engine::{Batch, Engine, EventOp, Options, View};
+use kyro_engine::{Batch, Engine, EventOp, Options, Scan, View};
 
 /// The database's directory on the simulated disk.
 pub(crate) const DIR: &str = "/db";
@@ -231,9 +231,21 @@ pub(crate) fn check(engine: &Engine, model: &Model, acked: usize, submitted: usi
     batches
 }
 
-/// Checks that a view sees exactly what `batches` batches make.
+/// Checks that a view sees exactly what `batches` batches make: key by key, all keys at once, and in order both ways.
 pub(crate) fn check_view(view: &View, model: &Model, batches: usize) {
     let state = model.state(batches);
+    let forward: Vec<_> = view.scan(Scan::all()).map(|entry| entry.expect("an entry reads")).collect();
+    let scanned: Vec<_> = forward.iter().map(|entry| (entry.key, entry.value.to_vec())).collect();
+    let expected: Vec<_> = state.values.iter().map(|(key, (_, value))| (*key, value.clone())).collect();
+    assert_eq!(scanned, expected, "scan after {batches} batches");
+    let mut backward: Vec<_> =
+        view.scan(Scan::all().reverse()).map(|entry| entry.expect("an entry reads")).collect();
+    backward.reverse();
+    assert_eq!(backward, forward, "both directions after {batches} batches");
+    assert_eq!(view.count(..).expect("counts"), forward.len() as u64);
+    let all_at_once = view.mget(&KEYS).expect("keys read");
+    let one_by_one = KEYS.map(|key| view.get(key).expect("a key reads"));
+    assert_eq!(all_at_once, one_by_one, "mget after {batches} batches");
     for key in KEYS {
         let found = view.get_entry(key).expect("a key reads");
         let expected = state.values.get(&key);

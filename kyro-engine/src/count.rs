@@ -1,0 +1,66 @@
+//! Counting and choosing by rank.
+//!
+//! Positions in a run are ranks as long as every entry of it is live and nothing else has a say; then two lookups
+//! count, and a position is an entry. Otherwise the keys are merged and counted, without their values.
+
+use std::ops::{ControlFlow, RangeBounds};
+
+use crate::error::ReadError;
+use crate::indexed_run::IndexedRun;
+use crate::merged::Merged;
+use crate::reading::Reading;
+use crate::scan::{Entry, Scan, ends};
+
+impl<'a> Reading<'a> {
+    /// How many keys in `range` have a value.
+    pub(crate) fn count(self, range: &impl RangeBounds<u64>) -> Result<u64, ReadError> {
+        let Some((from, to)) = ends(range) else { return Ok(0) };
+        if let Some(run) = self.only_run() {
+            let before = |key| run.lower_bound(key, self.counters).map(|position| position as u64);
+            let high = to.checked_add(1).map_or(Ok(run.len()), before)?;
+            return Ok(high - before(from)?);
+        }
+        let mut count = 0;
+        let scan = Scan::range(from..=to).keys_only();
+        Merged::open(self.sources, self.visible, scan, self.counters)?.visit(self.counters, |_| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
+    }
+
+    /// The entry with `rank` live keys before it.
+    pub(crate) fn select(self, rank: u64) -> Result<Option<Entry>, ReadError> {
+        if let Some(run) = self.only_run() {
+            if rank >= run.len() {
+                return Ok(None);
+            }
+            let position = rank as usize;
+            let key = run.key(position, self.counters)?;
+            let entry = run.entry(position, self.counters)?;
+            return Ok(entry.map(|(offset, value)| Entry { key, offset, value }));
+        }
+        let mut merged = Merged::open(self.sources, self.visible, Scan::all().keys_only(), self.counters)?;
+        let (mut left, mut key) = (rank, None);
+        merged.visit(self.counters, |entry| {
+            if left == 0 {
+                key = Some(entry.key);
+                return ControlFlow::Break(());
+            }
+            left -= 1;
+            ControlFlow::Continue(())
+        })?;
+        let Some(key) = key else { return Ok(None) };
+        Ok(self.get_entry(key)?.map(|(offset, value)| Entry { key, offset, value }))
+    }
+
+    /// The run that holds every live key and nothing else, if there is one.
+    fn only_run(self) -> Option<&'a IndexedRun> {
+        match &*self.sources.runs {
+            [run] if run.tombstones() == 0 && self.sources.deltas().all(|delta| delta.is_empty()) => {
+                Some(run)
+            }
+            _ => None,
+        }
+    }
+}

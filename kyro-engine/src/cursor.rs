@@ -1,0 +1,216 @@
+//! A cursor over one ordered source of a scan: a run, or a segment of a delta; in either direction.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::counters::Counters;
+use crate::delta::{Delta, Place, Segment};
+use crate::error::ReadError;
+use crate::indexed_run::IndexedRun;
+use crate::scan::EntryRef;
+
+/// What a cursor walks.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Run(Arc<IndexedRun>),
+    /// Versions of a delta with a number below the bound.
+    Segment {
+        delta: Arc<Delta>,
+        segment: Segment,
+        bound: u64,
+    },
+}
+
+/// Where a cursor is: a key, and where the source has its version of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) key: u64,
+    at: u64,
+}
+
+/// A version as a cursor reads it.
+#[derive(Debug, Clone)]
+pub(crate) struct Read {
+    pub(crate) offset: u64,
+    /// Where the value is in the memory that holds it; `None` for a tombstone, empty where only the key was asked for.
+    pub(crate) value: Option<Range<usize>>,
+}
+
+/// See the module. Gives each key once, in order.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor {
+    source: Source,
+    /// Positions in the source that are still ahead.
+    low: usize,
+    high: usize,
+    reverse: bool,
+    head: Option<Head>,
+}
+
+impl Cursor {
+    /// A cursor over the keys `from..=to` of `source`, at the first of them.
+    pub(crate) fn new(
+        source: Source,
+        from: u64,
+        to: u64,
+        reverse: bool,
+        counters: &Counters,
+    ) -> Result<Self, ReadError> {
+        let after = to.checked_add(1);
+        let (low, high) = match &source {
+            Source::Run(run) => {
+                let high = after.map_or(Ok(run.len() as usize), |after| run.lower_bound(after, counters))?;
+                (if from == 0 { 0 } else { run.lower_bound(from, counters)? }, high)
+            }
+            Source::Segment { segment, .. } => {
+                let before = |bound: u64| segment.partition_point(|place| place.key < bound);
+                (before(from), after.map_or(segment.len(), before))
+            }
+        };
+        let mut cursor = Self { source, low, high, reverse, head: None };
+        cursor.advance(counters)?;
+        Ok(cursor)
+    }
+
+    /// The version at hand; `None` past the last.
+    #[inline]
+    pub(crate) fn head(&self) -> Option<Head> {
+        self.head
+    }
+
+    /// Goes to the next key.
+    #[inline]
+    pub(crate) fn advance(&mut self, counters: &Counters) -> Result<(), ReadError> {
+        self.head = match &self.source {
+            _ if self.low >= self.high => None,
+            Source::Run(run) => {
+                let position = if self.reverse { self.high - 1 } else { self.low };
+                (self.low, self.high) =
+                    if self.reverse { (self.low, position) } else { (position + 1, self.high) };
+                let key = run.key(position, counters)?;
+                Some(Head { key, at: position as u64 })
+            }
+            Source::Segment { segment, bound, .. } => {
+                let ahead = &segment[self.low..self.high];
+                let (taken, head) =
+                    if self.reverse { last_key(ahead, *bound) } else { first_key(ahead, *bound) };
+                (self.low, self.high) =
+                    if self.reverse { (self.low, self.high - taken) } else { (self.low + taken, self.high) };
+                head
+            }
+        };
+        Ok(())
+    }
+
+    /// Reads the version that a head of this cursor told of.
+    #[inline]
+    pub(crate) fn read(&self, head: Head, keys_only: bool, counters: &Counters) -> Result<Read, ReadError> {
+        match &self.source {
+            Source::Run(run) => run.read(head.at as usize, keys_only, counters),
+            Source::Segment { delta, .. } => {
+                // Segments hold numbers of versions that are there.
+                let version = delta.version(head.at);
+                let value = version.and_then(|version| version.value.as_ref());
+                let end = |value: &Bytes| if keys_only { 0 } else { value.len() };
+                Ok(Read {
+                    offset: version.map_or(0, |version| version.offset),
+                    value: value.map(|value| 0..end(value)),
+                })
+            }
+        }
+    }
+
+    /// The value that was read at a head of this cursor.
+    #[inline]
+    pub(crate) fn value(&self, head: Head, value: Range<usize>) -> &[u8] {
+        self.owner(head).map_or(&[], |owner| &owner[value])
+    }
+
+    /// As [`Cursor::value`], sharing the memory.
+    #[inline]
+    pub(crate) fn share(&self, head: Head, value: Range<usize>) -> Bytes {
+        self.owner(head).map_or_else(Bytes::new, |owner| owner.slice(value))
+    }
+
+    fn owner(&self, head: Head) -> Option<&Bytes> {
+        match &self.source {
+            Source::Run(run) => Some(run.file()),
+            Source::Segment { delta, .. } => {
+                delta.version(head.at).and_then(|version| version.value.as_ref())
+            }
+        }
+    }
+
+    /// Whether [`Cursor::walk`] can be used.
+    pub(crate) fn is_run(&self) -> bool {
+        matches!(self.source, Source::Run(_))
+    }
+
+    /// Visits versions from the head on, in a loop over the run's columns, until `visit` breaks, a key is reached that
+    /// is not before `until` in scan order, or there are no more. The version that ended the walk by its key is the
+    /// head afterwards; one that `visit` broke at has been left behind.
+    pub(crate) fn walk(
+        &mut self,
+        until: Option<u64>,
+        keys_only: bool,
+        counters: &Counters,
+        mut visit: impl FnMut(EntryRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let (Source::Run(run), Some(head)) = (&self.source, self.head) else { return Ok(()) };
+        let mask = if self.reverse { u64::MAX } else { 0 };
+        let mut left = 0;
+        let mut step = |entry: EntryRef<'_>, is_tombstone: bool| {
+            if until.is_some_and(|until| entry.key ^ mask >= until) {
+                return ControlFlow::Break(());
+            }
+            left += 1;
+            if is_tombstone { ControlFlow::Continue(()) } else { visit(entry) }
+        };
+        let at = head.at as usize;
+        if self.reverse {
+            run.walk((self.low..=at).rev(), keys_only, counters, &mut step)?;
+            self.high = at + 1 - left;
+        } else {
+            run.walk(at..self.high, keys_only, counters, &mut step)?;
+            self.low = at + left;
+        }
+        self.advance(counters)
+    }
+}
+
+/// The first key in `ahead` with a version below `bound`: how many places to leave behind, and the newest such version.
+#[inline]
+fn first_key(ahead: &[Place], bound: u64) -> (usize, Option<Head>) {
+    let Some(at) = ahead.iter().position(|place| place.number < bound) else { return (ahead.len(), None) };
+    let Place { key, number } = ahead[at];
+    let older = &ahead[at + 1..];
+    // Most keys have one version. One that has very many is left behind by bisection.
+    let same = match older.iter().take(8).position(|place| place.key != key) {
+        Some(next) => next,
+        None => older.partition_point(|place| place.key == key),
+    };
+    (at + 1 + same, Some(Head { key, at: number }))
+}
+
+/// As [`first_key`], from the end.
+#[inline]
+fn last_key(ahead: &[Place], bound: u64) -> (usize, Option<Head>) {
+    let mut left = ahead;
+    while let Some(last) = left.last() {
+        let key = last.key;
+        let start = match left.iter().rev().take(8).position(|place| place.key != key) {
+            Some(others) => left.len() - others,
+            None => left.partition_point(|place| place.key < key),
+        };
+        let (before, versions) = left.split_at(start);
+        left = before;
+        // Newest first, and the newest may be beyond the bound.
+        let visible = versions.partition_point(|place| place.number >= bound);
+        if let Some(place) = versions.get(visible) {
+            return (ahead.len() - left.len(), Some(Head { key, at: place.number }));
+        }
+    }
+    (ahead.len(), None)
+}
