@@ -38,6 +38,9 @@ mod cursor;
 mod delta;
 mod engine;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod histogram;
 mod indexed_run;
 mod maintenance;

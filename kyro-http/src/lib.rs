@@ -21,6 +21,9 @@ mod engine_progress;
 mod exit;
 mod exposition;
 mod fields;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod histogram;
 mod host_check;
 mod kv;

@@ -4,6 +4,8 @@
 
 mod csv_records;
 mod embedded;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod ndjson_records;
 mod progress;
 mod records;

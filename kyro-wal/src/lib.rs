@@ -18,6 +18,9 @@ compile_error!("kyro-wal writes files by position and locks them with the means 
 mod cursor;
 mod error;
 mod format;
+#[cfg(all(feature = "sim", any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod inspect;
 mod log;
 mod options;

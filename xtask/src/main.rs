@@ -12,12 +12,14 @@
 mod bench;
 mod campaign;
 mod formats;
+mod fuzz;
 mod golden;
 mod layers;
 mod manifest;
 mod packages;
 mod reserved;
 mod rust_source;
+mod sanitize;
 mod tidy;
 mod tree;
 mod violation;
@@ -60,6 +62,16 @@ const CHORES: &[Chore] = &[
         name: "kill",
         summary: "SIGKILL a server under load, again and again on one directory; --cycles, --writers",
         run: campaign::kill,
+    },
+    Chore {
+        name: "fuzz",
+        summary: "fuzz every decoder under AddressSanitizer; --seconds for each, --target part of a name",
+        run: fuzz::run,
+    },
+    Chore {
+        name: "asan",
+        summary: "run the tests of the crates with unsafe code under AddressSanitizer",
+        run: sanitize::run,
     },
     Chore { name: "bench", summary: "run kyro-bench, optimised, with the arguments given", run: bench::run },
 ];
