@@ -128,6 +128,14 @@ pub(crate) enum PayloadError {
     Malformed { at: usize, reason: &'static str },
 }
 
+/// Where the first operation of a payload ends.
+#[cfg(mutant = "split_batch")]
+pub(crate) fn first_operation(payload: &Bytes) -> usize {
+    let Ok(mut operations) = Operations::new(payload.clone()) else { return payload.len() };
+    operations.next();
+    payload.len() - operations.rest.len()
+}
+
 /// Reads the operations of one frame's payload, in order.
 #[derive(Debug)]
 pub(crate) struct Operations {

@@ -4,6 +4,8 @@
 //! `always`) → apply to the delta → publish the offset → answer the writers. A step that fails ends the group there.
 
 mod log;
+#[cfg(any(mutant = "publish_before_durable", mutant = "split_batch"))]
+mod mutant;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -210,7 +212,11 @@ impl Committer {
             Ok(wal) => wal,
             Err(error) => return promise.fill(Err(error)),
         };
-        match wal.append(operations, &payload) {
+        #[cfg(not(mutant = "split_batch"))]
+        let appended = wal.append(operations, &payload);
+        #[cfg(mutant = "split_batch")]
+        let appended = mutant::append_in_two(wal, operations, &payload);
+        match appended {
             Ok(first_offset) => self.pending.push(Pending { first_offset, operations, payload, promise }),
             Err(kyro_wal::Error::TooLarge { bytes, max_bytes, .. }) => {
                 promise.fill(Err(WriteError::TooLarge { what: "batch", bytes, limit: max_bytes }));
@@ -237,7 +243,12 @@ impl Committer {
             Durability::Interval(period) => self.last_sync.elapsed() >= period,
             Durability::Never => false,
         };
-        if sync_now && let Err(error) = self.sync() {
+        #[cfg(mutant = "publish_before_durable")]
+        self.publish_unsynced();
+        if sync_now
+            && !cfg!(mutant = "acknowledge_early")
+            && let Err(error) = self.sync()
+        {
             let reason = match error {
                 WriteError::Poisoned { reason } => reason,
                 other => other.to_string().into(),

@@ -97,6 +97,9 @@ impl Turn<'_> {
         let mut report = FlushReport::default();
         loop {
             let frozen = self.ask::<Frozen>(Request::Freeze)?;
+            if cfg!(mutant = "drop_wal_before_run") {
+                self.ask::<Purged>(|reply| Request::Purge(frozen.through, reply))?;
+            }
             self.flush_frozen(&frozen, &mut report)?;
             if frozen.fresh {
                 break;
@@ -343,7 +346,9 @@ pub(crate) fn remove_orphans(shared: &Shared) {
         |path: &Path| path.extension().is_some_and(|ext| ["run", "idx", "tmp"].iter().any(|own| ext == *own));
     let paths = files.iter().map(|name| runs_dir.join(name));
     let orphans: Vec<_> = paths.filter(|path| ours(path) && !named(path)).collect();
-    if orphans.is_empty() || shared.manifest.update(|_| ()).is_err() {
+    if orphans.is_empty()
+        || (!cfg!(mutant = "trust_manifest_read") && shared.manifest.update(|_| ()).is_err())
+    {
         return;
     }
     for path in orphans {

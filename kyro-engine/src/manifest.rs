@@ -259,7 +259,15 @@ impl ManifestFile {
     }
 
     fn write(&self, manifest: &Manifest) -> io::Result<()> {
-        write_atomically(&*self.storage, &self.path, &manifest.encode()?)
+        let bytes = manifest.encode()?;
+        if cfg!(mutant = "non_atomic_manifest")
+            && let Ok(file) = self.storage.open_file(&self.path)
+        {
+            file.set_len(bytes.len() as u64)?;
+            file.write_at(&bytes, 0)?;
+            return file.sync_all();
+        }
+        write_atomically(&*self.storage, &self.path, &bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, Manifest> {
