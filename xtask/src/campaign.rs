@@ -21,11 +21,11 @@ const CRASH: Campaign = Campaign {
     ],
 };
 
-const KILL: Campaign = Campaign {
-    package: "kyro-http",
-    test: "kill",
-    options: &[("--cycles", "KYRO_KILL_CYCLES"), ("--writers", "KYRO_KILL_WRITERS")],
-};
+const KILL: Campaign =
+    Campaign { package: "kyro-engine", test: "kill", options: &[("--cycles", "KYRO_KILL_CYCLES")] };
+
+const KILL_SERVER: Campaign =
+    Campaign { package: "kyro-http", test: "kill", options: &[("--server-cycles", "KYRO_KILL_CYCLES")] };
 
 /// Power cuts on the simulated disk: `--seeds` workloads, `--states` disks left by a cut before each operation, every
 /// `--double-every`-th of them cut again during its recovery.
@@ -33,9 +33,11 @@ pub(crate) fn crash(arguments: &[String]) -> Outcome {
     run(&CRASH, arguments)
 }
 
-/// SIGKILL of a server under load, `--cycles` times on one directory.
+/// SIGKILL of a process that writes, `--cycles` times on one directory; with `--server-cycles`, of a server with 64
+/// clients instead.
 pub(crate) fn kill(arguments: &[String]) -> Outcome {
-    run(&KILL, arguments)
+    let server = arguments.first().is_some_and(|first| first == "--server-cycles");
+    run(if server { &KILL_SERVER } else { &KILL }, arguments)
 }
 
 fn run(campaign: &Campaign, arguments: &[String]) -> Outcome {

@@ -16,7 +16,9 @@ mod fuzz;
 mod golden;
 mod layers;
 mod manifest;
+mod mutants;
 mod packages;
+mod powerloss;
 mod reserved;
 mod rust_source;
 mod sanitize;
@@ -60,7 +62,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "kill",
-        summary: "SIGKILL a server under load, again and again on one directory; --cycles, --writers",
+        summary: "SIGKILL writers, again and again on one directory; --cycles, or --server-cycles for the server",
         run: campaign::kill,
     },
     Chore {
@@ -69,9 +71,19 @@ const CHORES: &[Chore] = &[
         run: fuzz::run,
     },
     Chore {
+        name: "mutants",
+        summary: "build each seeded fault and see the test fail that is named for it; part of a name",
+        run: mutants::run,
+    },
+    Chore {
         name: "asan",
         summary: "run the tests of the crates with unsafe code under AddressSanitizer",
         run: sanitize::run,
+    },
+    Chore {
+        name: "powerloss",
+        summary: "cut the power of a recorded device under a real file system; --points, --per-round, --seed, --fs",
+        run: powerloss::run,
     },
     Chore { name: "bench", summary: "run kyro-bench, optimised, with the arguments given", run: bench::run },
 ];

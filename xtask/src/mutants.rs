@@ -1,0 +1,198 @@
+//! `cargo xtask mutants`: each seeded fault is built and must fail the test that is named beside it.
+//!
+//! A fault is an expression under `cfg(mutant = "…")` in the product's own source. A wrapper around the compiler turns
+//! it on for the crates of the workspace alone, so that what they depend on is built once.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::{Outcome, tree};
+
+/// A seeded fault and the test that a build with it must fail.
+struct Mutant {
+    name: &'static str,
+    /// What the build does wrong.
+    fault: &'static str,
+    package: &'static str,
+    /// The integration test's binary and its function.
+    binary: &'static str,
+    test: &'static str,
+}
+
+const fn mutant(
+    name: &'static str,
+    fault: &'static str,
+    package: &'static str,
+    binary: &'static str,
+    test: &'static str,
+) -> Mutant {
+    Mutant { name, fault, package, binary, test }
+}
+
+const WAL: &str = "kyro-wal";
+const ENGINE: &str = "kyro-engine";
+const LOG_CUT: &str = "no_power_cut_loses_or_invents_a_frame";
+const FAULT: &str = "no_fault_loses_or_invents_a_frame";
+const RETRY: &str = "a_refused_group_does_not_come_back_with_its_retry";
+const ENGINE_CUT: &str = "nothing_acknowledged_is_lost_at_any_cut";
+
+/// The fourteen that the design asks for, then others.
+const MUTANTS: &[Mutant] = &[
+    mutant("skip_fdatasync", "a sync returns without one", WAL, "crash", LOG_CUT),
+    mutant("acknowledge_early", "a write is answered before its sync", ENGINE, "crash", ENGINE_CUT),
+    mutant("skip_directory_sync", "a segment's name is not made durable", WAL, "crash", LOG_CUT),
+    mutant("retry_failed_sync", "a sync that failed is tried again", WAL, "faults", FAULT),
+    mutant("ignore_payload_checksum", "a payload is not checked", WAL, "damage", "every_bit"),
+    mutant("ignore_chain", "a frame need not follow the one before it", WAL, "crash", LOG_CUT),
+    mutant("append_after_torn_tail", "writing goes on behind a torn frame", WAL, "crash", LOG_CUT),
+    mutant(
+        "drop_wal_before_run",
+        "segments go before the run that covers them is named",
+        ENGINE,
+        "crash",
+        ENGINE_CUT,
+    ),
+    mutant("non_atomic_manifest", "the manifest is overwritten in place", ENGINE, "crash", ENGINE_CUT),
+    mutant("reuse_offset", "offsets of a cut tail are given out again", WAL, "crash", LOG_CUT),
+    mutant("split_batch", "a batch is two frames", ENGINE, "crash", ENGINE_CUT),
+    mutant(
+        "trust_stale_frame",
+        "checksums do not depend on database, segment and epoch",
+        WAL,
+        "crash",
+        LOG_CUT,
+    ),
+    mutant(
+        "publish_before_durable",
+        "a write is visible before its sync",
+        ENGINE,
+        "faults",
+        "a_failed_sync_ends_writing_until_a_restart_and_reads_go_on",
+    ),
+    mutant(
+        "publish_index_unverified",
+        "an index answers that no key was looked up through",
+        ENGINE,
+        "publishing",
+        "an_index_that_answers_wrongly_is_not_published",
+    ),
+    mutant(
+        "trust_manifest_read",
+        "files go that an older manifest on the disk may name",
+        ENGINE,
+        "publishing",
+        "a_run_goes_only_when_no_manifest_on_the_disk_can_name_it",
+    ),
+    mutant("same_attempt", "a group after a failed one looks like the failed one", WAL, "faults", RETRY),
+    mutant("leave_residue", "what a failed write left is not overwritten", WAL, "faults", RETRY),
+    mutant("trust_visible_footer", "a footer that was read is taken to be durable", WAL, "crash", LOG_CUT),
+    mutant("trust_visible_name", "a name that was read is taken to be durable", WAL, "crash", LOG_CUT),
+    mutant("trust_page_cache", "the tail is served as read, without writing it again", WAL, "crash", LOG_CUT),
+];
+
+/// Builds and tests every mutant, or those whose name holds the argument, and prints the table.
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    let wanted = arguments.first().map_or("", String::as_str);
+    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(|mutant| mutant.name.contains(wanted)).collect();
+    if chosen.is_empty() {
+        return Err(format!("no mutant has {wanted:?} in its name").into());
+    }
+    let wrappers = tree::root().join("target/mutants/wrappers");
+    fs::create_dir_all(&wrappers)?;
+    let mut survivors = Vec::new();
+    for mutant in chosen {
+        let began = Instant::now();
+        let verdict = examine(mutant, &wrappers)?;
+        println!(
+            "| {} | {} | {} {}: {} | {verdict} in {} s |",
+            mutant.name,
+            mutant.fault,
+            mutant.package,
+            mutant.binary,
+            mutant.test,
+            began.elapsed().as_secs()
+        );
+        if verdict != "killed" {
+            survivors.push(format!("{}: {verdict}", mutant.name));
+        }
+    }
+    if survivors.is_empty() { Ok(()) } else { Err(survivors.join("; ").into()) }
+}
+
+/// Runs the mutant's test: it must be built, be run, and fail by its own assertion.
+fn examine(mutant: &Mutant, wrappers: &Path) -> std::io::Result<&'static str> {
+    let mut cargo = test(mutant);
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper(mutant, wrappers)?);
+    let output = cargo.output()?;
+    Ok(verdict(&String::from_utf8_lossy(&output.stdout), mutant.test))
+}
+
+/// What the test's own lines say; a build that failed prints none.
+fn verdict(stdout: &str, test: &str) -> &'static str {
+    let line =
+        |outcome: &str| stdout.lines().any(|line| line.starts_with(&format!("test {test} ... {outcome}")));
+    match (line("FAILED"), line("ok")) {
+        (true, _) => "killed",
+        (_, true) => "survived",
+        (false, false) => "not run",
+    }
+}
+
+fn test(mutant: &Mutant) -> Command {
+    let mut cargo = tree::cargo();
+    cargo.args(["test", "-p", mutant.package, "--test", mutant.binary, "--target-dir", "target/mutants"]);
+    cargo.args(["--", "--exact", mutant.test]);
+    cargo
+}
+
+/// A program that compiles with the fault turned on. Cargo tells builds apart by its path.
+fn wrapper(mutant: &Mutant, wrappers: &Path) -> std::io::Result<PathBuf> {
+    let path = wrappers.join(mutant.name);
+    fs::write(&path, format!("#!/bin/sh\nexec \"$@\" --cfg 'mutant=\"{}\"'\n", mutant.name))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Tree;
+
+    #[test]
+    fn only_a_test_that_ran_and_failed_kills() {
+        assert_eq!(verdict("test a ... FAILED\n", "a"), "killed");
+        assert_eq!(verdict("test a ... ok\n", "a"), "survived");
+        assert_eq!(verdict("test ab ... FAILED\n", "a"), "not run");
+        assert_eq!(verdict("", "a"), "not run");
+    }
+
+    /// A fault without a row is never built; a row without a fault or a test is never killed.
+    #[test]
+    fn the_table_lists_the_faults_in_the_source_and_tests_that_are_there() {
+        let tree = Tree::read(&tree::root()).unwrap();
+        let source =
+            |path: &str| tree.files.iter().find(|file| file.path == path).and_then(|file| file.text.clone());
+        for mutant in MUTANTS {
+            let path = format!("{}/tests/{}.rs", mutant.package, mutant.binary);
+            let text = source(&path).unwrap_or_else(|| panic!("{path} is missing"));
+            assert!(text.contains(&format!("fn {}(", mutant.test)), "{path} has no {}", mutant.test);
+        }
+        let mut seeded = Vec::new();
+        for file in tree.files.iter().filter(|file| file.is_rust() && file.path.contains("/src/")) {
+            if file.path.starts_with("xtask/") {
+                continue;
+            }
+            for piece in file.text.as_deref().unwrap_or_default().split("mutant = \"").skip(1) {
+                seeded.extend(piece.split('"').next().map(str::to_owned));
+            }
+        }
+        seeded.sort();
+        seeded.dedup();
+        let mut listed: Vec<_> = MUTANTS.iter().map(|mutant| mutant.name.to_owned()).collect();
+        listed.sort();
+        assert_eq!(seeded, listed);
+    }
+}
