@@ -17,7 +17,6 @@ use kyro_wal::SpareJob;
 
 use crate::commit::{Committed, Promise};
 use crate::error::WriteError;
-use crate::maintenance::Wake;
 use crate::options::Durability;
 use crate::queue::{Patience, Request, Requests, Write};
 use crate::shared::Shared;
@@ -51,8 +50,6 @@ pub(crate) struct Committer {
     log: Log,
     /// The oldest event without a key that the log keeps.
     oldest_event: Option<u64>,
-    /// Wakes the maintenance.
-    wake_maintenance: Sender<Wake>,
     /// Takes preallocation off this thread.
     spare_jobs: Sender<SpareJob>,
     pending: Vec<Pending>,
@@ -81,7 +78,6 @@ impl Committer {
         shared: Arc<Shared>,
         requests: Requests,
         start: Start,
-        wake_maintenance: Sender<Wake>,
         spare_jobs: Sender<SpareJob>,
     ) -> Self {
         Self {
@@ -93,7 +89,6 @@ impl Committer {
             oldest_event: start.oldest_event,
             epoch: start.epoch,
             begun: start.begun,
-            wake_maintenance,
             spare_jobs,
             pending: Vec::new(),
             unsynced: false,
@@ -296,7 +291,7 @@ impl Committer {
             self.spare_jobs.try_send(job).ok();
         }
         if self.shared.flush_is_due() {
-            self.wake_maintenance.try_send(Wake::Due).ok();
+            self.shared.flusher.ring();
         }
     }
 

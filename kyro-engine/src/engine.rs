@@ -13,13 +13,14 @@ use kyro_wal::storage::{RealStorage, Storage};
 
 use crate::batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 use crate::commit::{self, Commit};
+use crate::compaction::CompactReport;
 use crate::error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError};
-use crate::maintenance::{self, CompactReport, FlushReport, IndexReport, Turn, WarmReport};
+use crate::maintenance::{self, FlushReport, IndexReport, WarmReport};
 use crate::open::{Opened, open};
 use crate::options::Options;
 use crate::queue::{Request, Write};
 use crate::replay::Replay;
-use crate::shared::Shared;
+use crate::shared::{Chore, Shared};
 use crate::stalls::Stall;
 use crate::stats::Stats;
 use crate::threads::Threads;
@@ -68,7 +69,8 @@ impl Engine {
             source,
         })?;
         // What an earlier session left to do.
-        threads.wake();
+        shared.flusher.ring();
+        shared.compactor.ring();
         Ok(Self { shared, threads: Arc::new(threads) })
     }
 
@@ -103,13 +105,13 @@ impl Engine {
         while self.shared.is_over_budget() {
             stalled.get_or_insert_with(Instant::now);
             self.refuse_unless_writable()?;
-            if !self.shared.options.auto_flush || self.shared.health.maintenance_error().is_some() {
+            if !self.shared.options.auto_flush || self.shared.health.failure(Chore::Flush).is_some() {
                 self.shared.commits.refused_busy.fetch_add(1, Ordering::Relaxed);
                 self.shared.queue.stalls.refused(Stall::Memory);
                 let reason = "recent writes fill the memory budget and cannot be flushed";
                 return Err(WriteError::Busy { reason });
             }
-            self.threads.wake();
+            self.shared.flusher.ring();
             std::thread::sleep(Duration::from_millis(1));
         }
         if let Some(start) = stalled {
@@ -186,34 +188,35 @@ impl Engine {
     }
 
     /// Writes what is in memory into a new run with its verified index, and lets the log go that it covers. Writers
-    /// go on. Waits for other maintenance. Merges the runs when there are more than [`Options::max_runs`].
+    /// go on. Waits for another flush, not for a compaction. Where there are then more than [`Options::max_runs`] runs,
+    /// some are merged: by a thread of the engine, or without [`Options::auto_flush`] before this returns.
     ///
     /// # Errors
     /// See [`MaintenanceError`]; the state before stays in force.
     pub fn flush(&self) -> Result<FlushReport, MaintenanceError> {
-        let turn = self.maintain()?;
-        let report = turn.flush()?;
-        if self.shared.views.load().runs.len() > self.shared.options.max_runs {
-            turn.merge_runs()?;
+        let report = self.shared.take_flush_turn()?.flush()?;
+        let options = &self.shared.options;
+        if !options.auto_flush && self.shared.views.load().runs.len() > options.max_runs {
+            self.shared.take_merge_turn()?.merge_tiers()?;
         }
         Ok(report)
     }
 
-    /// Flushes, then merges all runs into one without anything overwritten or deleted. Waits for other maintenance.
+    /// Flushes, then merges all runs into one without anything overwritten or deleted. Waits for another compaction.
+    /// Flushes and writers go on; what they write meanwhile is in runs of its own.
     ///
     /// # Errors
     /// See [`MaintenanceError`]; the state before stays in force.
     pub fn compact(&self) -> Result<CompactReport, MaintenanceError> {
-        self.maintain()?.compact()
+        self.shared.compact()
     }
 
     /// Brings every live key under a verified index: flushes, and counts what the runs' indexes answer for.
     ///
     /// # Errors
-    /// [`MaintenanceError::Busy`] while other maintenance runs; otherwise see [`MaintenanceError`].
+    /// [`MaintenanceError::Busy`] while another index build runs; otherwise see [`MaintenanceError`].
     pub fn build_index(&self) -> Result<IndexReport, MaintenanceError> {
-        self.refuse_closed()?;
-        self.shared.try_turn()?.build_index()
+        self.shared.build_index()
     }
 
     /// Makes runs and indexes resident in memory.
@@ -284,10 +287,5 @@ impl Engine {
 
     fn refuse_closed(&self) -> Result<(), MaintenanceError> {
         if self.shared.health.is_closed() { Err(MaintenanceError::Closed) } else { Ok(()) }
-    }
-
-    fn maintain(&self) -> Result<Turn<'_>, MaintenanceError> {
-        self.refuse_closed()?;
-        Ok(self.shared.take_turn())
     }
 }

@@ -10,8 +10,8 @@ use kyro_snapshot::{Corrupt, Run, Stamp};
 
 use crate::counters::{Counters, Event};
 use crate::cursor::Read;
-use crate::delta::Version;
 use crate::error::ReadError;
+use crate::run_files::VersionRef;
 use crate::scan::EntryRef;
 use crate::stats::RunStats;
 
@@ -211,12 +211,10 @@ impl IndexedRun {
     }
 
     /// Every version, in key order.
-    pub(crate) fn versions(&self) -> impl Iterator<Item = Result<(u64, Version), ReadError>> + '_ {
-        (0..self.run.len()).map(|position| {
-            let key = self.run.key(position).map_err(|damage| self.damage(&damage))?;
-            let entry = self.run.entry(position).map_err(|damage| self.damage(&damage))?;
-            let value = entry.value.map(|range| self.file.slice(range));
-            Ok((key, Version { offset: entry.offset, value }))
+    pub(crate) fn records(&self) -> impl Iterator<Item = Result<(u64, VersionRef<'_>), ReadError>> {
+        self.run.iter().map(|record| match record {
+            Ok(record) => Ok((record.key, VersionRef { offset: record.offset, value: record.value })),
+            Err(damage) => Err(self.damage(&damage)),
         })
     }
 

@@ -29,9 +29,11 @@
 //! A PUT travels [`Engine::write`] → queue → committer → log → delta. A GET travels [`Engine::get`] → view → delta →
 //! runs: index, window, entry.
 
+mod background;
 mod batch;
 mod commit;
 mod committer;
+mod compaction;
 mod count;
 mod counters;
 mod cursor;
@@ -50,6 +52,7 @@ mod merged;
 mod mget;
 mod open;
 mod options;
+mod pace;
 mod queue;
 mod reading;
 mod replay;
@@ -60,16 +63,18 @@ mod sources;
 mod stalls;
 mod stats;
 mod threads;
+mod tiering;
 mod verify;
 mod view;
 mod visible;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 pub use commit::{Commit, Committed};
+pub use compaction::CompactReport;
 pub use engine::Engine;
 pub use error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError, describe};
 pub use histogram::Histogram;
-pub use maintenance::{CompactReport, FlushReport, IndexReport, WarmReport};
+pub use maintenance::{FlushReport, IndexReport, WarmReport};
 pub use manifest::MANIFEST_FORMAT;
 pub use options::{Durability, OnProgress, Options, Progress};
 pub use replay::{Event, EventOp, Replay};

@@ -51,8 +51,12 @@ pub struct Options {
     pub wal_max_bytes: Option<u64>,
     /// Whether flushes and merges start by themselves. Default true.
     pub auto_flush: bool,
-    /// Runs kept before they are merged into one. A read looks into each of them. Default 4.
+    /// Runs kept before some are merged. A read may look into each of them. Those of similar size are merged, so that
+    /// a byte is written again only a few times; a larger bound means fewer times. There may be more of them while
+    /// flushes are faster than merges. Default 8: with it, 1,000 flushes of one size write each byte 5.4 times in all.
     pub max_runs: usize,
+    /// Bytes a second that merges of runs may write, and may read about as many. Default: no limit.
+    pub compaction_io_bytes_per_sec: Option<u64>,
     /// Largest value in bytes. Default 16 MiB.
     pub max_value_bytes: u32,
     /// Commits that may wait for the committer. Default 4096.
@@ -72,7 +76,8 @@ impl Default for Options {
             flush_every_operations: None,
             wal_max_bytes: None,
             auto_flush: true,
-            max_runs: 4,
+            max_runs: 8,
+            compaction_io_bytes_per_sec: None,
             max_value_bytes: 16 << 20,
             max_queue: 4096,
             confirm_after: Duration::from_millis(20),
@@ -91,6 +96,7 @@ impl fmt::Debug for Options {
             .field("wal_max_bytes", &self.wal_max_bytes)
             .field("auto_flush", &self.auto_flush)
             .field("max_runs", &self.max_runs)
+            .field("compaction_io_bytes_per_sec", &self.compaction_io_bytes_per_sec)
             .field("max_value_bytes", &self.max_value_bytes)
             .field("max_queue", &self.max_queue)
             .field("confirm_after", &self.confirm_after)

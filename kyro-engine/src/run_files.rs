@@ -16,10 +16,44 @@ use crate::error::{MaintenanceError, OpenError, ReadError};
 use crate::indexed_run::{IndexedRun, column_of};
 use crate::manifest::RunEntry;
 use crate::options::Options;
+use crate::pace::Pace;
 use crate::shared::{ProgressMeter, Shared};
 
 /// Bytes gathered before they are written.
 const WRITE_BUFFER: usize = 256 << 10;
+
+/// Bytes written before they are synced, so that the last sync, and others of the device meanwhile, do not wait long.
+const SYNC_BYTES: u64 = 16 << 20;
+
+/// A version of one key, where its value already is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct VersionRef<'a> {
+    pub(crate) offset: u64,
+    /// `None` for a tombstone.
+    pub(crate) value: Option<&'a [u8]>,
+}
+
+impl<'a> From<&'a Version> for VersionRef<'a> {
+    fn from(version: &'a Version) -> Self {
+        Self { offset: version.offset, value: version.value.as_deref() }
+    }
+}
+
+/// What a run is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    Flush,
+    Compact,
+}
+
+impl Task {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Flush => "flush",
+            Self::Compact => "compact",
+        }
+    }
+}
 
 /// `runs/{number:016x}.run`
 pub(crate) fn run_path(runs_dir: &Path, number: u64) -> PathBuf {
@@ -33,33 +67,41 @@ pub(crate) fn index_path(runs_dir: &Path, number: u64) -> PathBuf {
 
 /// Writes a run from versions in key order, reads it back, checks all of it, and gives it an index. `None` when
 /// there is nothing to write. On return the files are durable under their names; nobody knows of them yet.
-pub(crate) fn write_run(
+pub(crate) fn write_run<'a>(
     shared: &Shared,
-    task: &'static str,
-    versions: impl Iterator<Item = Result<(u64, Version), ReadError>>,
+    task: Task,
+    versions: impl Iterator<Item = Result<(u64, VersionRef<'a>), ReadError>>,
     keep_tombstones: bool,
 ) -> Result<Option<Arc<IndexedRun>>, MaintenanceError> {
     let mut versions = versions
-        .filter(|version| keep_tombstones || !matches!(version, Ok((_, Version { value: None, .. }))));
+        .filter(|version| keep_tombstones || !matches!(version, Ok((_, VersionRef { value: None, .. }))));
     let Some(first) = versions.next().transpose()? else { return Ok(None) };
     let runs_dir = shared.runs_dir();
     let number = shared.next_run.fetch_add(1, Ordering::Relaxed);
     let path = run_path(&runs_dir, number);
     let temporary = runs_dir.join(format!("{number:016x}.run.tmp"));
     let entries = std::iter::once(Ok(first)).chain(versions);
-    let written =
-        fill(shared, task, &temporary, entries).and_then(|()| name_run(shared, number, &temporary, &path));
+    let written = fill(shared, task, &temporary, entries)
+        .and_then(|()| name_run(shared, task, number, &temporary, &path));
     if written.is_err() {
         // Nobody has heard of it. Best effort: what stays is removed when the directory is next opened.
         shared.storage.remove(&temporary).ok();
         remove_files(shared, number);
     }
-    written.map(|run| Some(Arc::new(run)))
+    let run = written?;
+    let (bytes, stats) = (run.file_bytes(), &shared.maintenance);
+    match task {
+        Task::Flush => &stats.flush_bytes,
+        Task::Compact => &stats.compaction_bytes,
+    }
+    .fetch_add(bytes, Ordering::Relaxed);
+    Ok(Some(Arc::new(run)))
 }
 
 /// Gives a synced run its name, reads it back, checks all of it and gives it an index.
 fn name_run(
     shared: &Shared,
+    task: Task,
     number: u64,
     temporary: &Path,
     path: &Path,
@@ -74,8 +116,15 @@ fn name_run(
     let (file, run) = load_run(&*shared.storage, path).map_err(|error| unverified(path, &error))?;
     let mut meter = ProgressMeter::new(&shared.options, "verify", "bytes");
     run.verify(&mut |done, total| meter.at(done, Some(total))).map_err(|damage| unverified(path, &damage))?;
+    go_on(shared, task)?;
     let index = build_index(shared, &run, number)?;
     Ok(IndexedRun::new(number, path.to_owned(), file, run, index))
+}
+
+/// Ends a merge when the engine closes. A flush goes on: what it has done would have to be done again.
+fn go_on(shared: &Shared, task: Task) -> Result<(), MaintenanceError> {
+    let stops = task == Task::Compact && shared.health.is_closed();
+    if stops { Err(MaintenanceError::Closed) } else { Ok(()) }
 }
 
 /// Removes the files of a run that nothing names. One that cannot be removed now is removed at the next open.
@@ -90,31 +139,45 @@ fn unverified(path: &Path, reason: &dyn std::fmt::Display) -> MaintenanceError {
     MaintenanceError::Unverified { file: path.to_owned(), reason: reason.to_string() }
 }
 
-fn fill(
+/// The error of a write that was ended because the engine closes, or what `refused` makes of another one.
+fn stopped_or(
+    error: kyro_snapshot::WriteError,
+    refused: &impl Fn(kyro_snapshot::WriteError) -> MaintenanceError,
+) -> MaintenanceError {
+    match &error {
+        kyro_snapshot::WriteError::Io { source, .. } if Pace::is_stop(source) => MaintenanceError::Closed,
+        _ => refused(error),
+    }
+}
+
+fn fill<'a>(
     shared: &Shared,
-    task: &'static str,
+    task: Task,
     path: &Path,
-    versions: impl Iterator<Item = Result<(u64, Version), ReadError>>,
+    versions: impl Iterator<Item = Result<(u64, VersionRef<'a>), ReadError>>,
 ) -> Result<(), MaintenanceError> {
     let io = |source| MaintenanceError::Io { doing: "write", path: path.to_owned(), source };
     let uuid = shared.storage.random().map_err(io)?;
     let file = shared.storage.create(path).map_err(io)?;
     let info = RunInfo { uuid, database: shared.uuid, epoch: shared.manifest.current().epoch };
-    let out = io::BufWriter::with_capacity(WRITE_BUFFER, Sequential { file, at: 0 });
+    let out = io::BufWriter::with_capacity(
+        WRITE_BUFFER,
+        Sequential { file, at: 0, synced: 0, pace: Pace::new(shared, task) },
+    );
     let refused = |error: kyro_snapshot::WriteError| match error {
         kyro_snapshot::WriteError::Io { source, .. } => io(source),
         other => unverified(path, &other),
     };
     let mut writer = Writer::new(out, info).map_err(refused)?;
-    let mut meter = ProgressMeter::new(&shared.options, task, "entries");
+    let mut meter = ProgressMeter::new(&shared.options, task.name(), "entries");
     for version in versions {
         let (key, version) = version?;
-        writer.push(key, version.offset, version.value.as_deref()).map_err(refused)?;
+        writer.push(key, version.offset, version.value).map_err(|error| stopped_or(error, &refused))?;
         if writer.entries().is_multiple_of(4096) {
             meter.at(writer.entries(), None);
         }
     }
-    let (out, summary) = writer.finish().map_err(refused)?;
+    let (out, summary) = writer.finish().map_err(|error| stopped_or(error, &refused))?;
     let out = out.into_inner().map_err(|error| io(error.into_error()))?;
     out.file.sync_all().map_err(io)?;
     meter.done(summary.entries);
@@ -216,16 +279,23 @@ fn map(storage: &dyn Storage, path: &Path) -> io::Result<Bytes> {
     Ok(Bytes::from_owner(mapping))
 }
 
-/// A file written from front to back.
-struct Sequential {
+/// A file written from front to back, at the pace of its task.
+struct Sequential<'a> {
     file: Box<dyn StorageFile>,
     at: u64,
+    synced: u64,
+    pace: Pace<'a>,
 }
 
-impl io::Write for Sequential {
+impl io::Write for Sequential<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pace.before(bytes.len() as u64)?;
         self.file.write_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
+        if self.at - self.synced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.at;
+        }
         Ok(bytes.len())
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use kyro_wal::storage::Storage;
 
+use crate::background::Bell;
 use crate::counters::Counters;
 use crate::histogram::{GROUP_SIZES, Recorder, SYNC_NANOS};
 use crate::manifest::ManifestFile;
@@ -32,8 +33,16 @@ pub(crate) struct Shared {
     pub(crate) health: Health,
     pub(crate) commits: CommitStats,
     pub(crate) maintenance: MaintenanceStats,
-    /// Held by the one flush, compaction or index build that runs.
-    pub(crate) turn: Mutex<()>,
+    /// Held by the one flush that runs.
+    pub(crate) flush_turn: Mutex<()>,
+    /// Held by the one merge of runs that runs. Where both are taken, this one first.
+    pub(crate) merge_turn: Mutex<()>,
+    /// Held by the one index build that runs.
+    pub(crate) index_turn: Mutex<()>,
+    /// Wakes the thread that flushes.
+    pub(crate) flusher: Bell,
+    /// Wakes the thread that merges.
+    pub(crate) compactor: Bell,
     /// Number of the next run file; never handed out twice, also when a flush fails.
     pub(crate) next_run: AtomicU64,
     pub(crate) recovery: RecoveryStats,
@@ -84,7 +93,8 @@ pub(crate) const RUNS_DIR: &str = "runs";
 pub(crate) struct Health {
     poisoned: OnceLock<Arc<str>>,
     closed: AtomicBool,
-    maintenance_error: Mutex<Option<String>>,
+    /// By [`Chore`].
+    failures: Mutex<[Option<String>; 2]>,
 }
 
 impl Health {
@@ -106,13 +116,23 @@ impl Health {
         self.closed.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_maintenance_error(&self, error: Option<String>) {
-        *self.maintenance_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    /// How the last try of a background chore failed, if it did.
+    pub(crate) fn set_failure(&self, chore: Chore, failure: Option<String>) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)[chore as usize] = failure;
     }
 
-    pub(crate) fn maintenance_error(&self) -> Option<String> {
-        self.maintenance_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn failure(&self, chore: Chore) -> Option<String> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)[chore as usize].clone()
     }
+}
+
+/// What a thread of the maintenance does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chore {
+    /// Writes recent writes into runs.
+    Flush,
+    /// Merges runs.
+    Compact,
 }
 
 /// Numbers of the commit path. Only the committer writes them, but for `refused_busy`.
@@ -161,7 +181,10 @@ impl CommitStats {
 #[derive(Debug, Default)]
 pub(crate) struct MaintenanceStats {
     pub(crate) flushes: AtomicU64,
+    pub(crate) flush_bytes: AtomicU64,
     pub(crate) compactions: AtomicU64,
+    pub(crate) compaction_read_bytes: AtomicU64,
+    pub(crate) compaction_bytes: AtomicU64,
     pub(crate) index_builds: AtomicU64,
     pub(crate) last_index_nanos: AtomicU64,
 }

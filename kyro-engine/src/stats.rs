@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::counters::Event as Counted;
 use crate::histogram::Histogram;
-use crate::shared::Shared;
+use crate::shared::{Chore, Shared};
 use crate::stalls::StallStats;
 
 /// The engine's state and counters at one moment. Counters start at zero with each opening.
@@ -54,8 +54,14 @@ pub struct Stats {
     pub corrupt_reads: u64,
     /// Flushes that wrote a run.
     pub flushes: u64,
+    /// Bytes of run files that flushes wrote.
+    pub flush_bytes: u64,
     /// Merges of runs.
     pub compactions: u64,
+    /// Bytes of run files that merges read, and bytes that they wrote.
+    pub compaction_read_bytes: u64,
+    /// See [`Stats::compaction_read_bytes`].
+    pub compaction_bytes: u64,
     /// Indexes trained, at flush, compaction or because one was missing.
     pub index_builds: u64,
     /// Time the last index took to train and verify.
@@ -113,14 +119,20 @@ impl Stats {
             mispredicts: total(Counted::Mispredict),
             corrupt_reads: total(Counted::CorruptRead),
             flushes: load(&maintenance.flushes),
+            flush_bytes: load(&maintenance.flush_bytes),
             compactions: load(&maintenance.compactions),
+            compaction_read_bytes: load(&maintenance.compaction_read_bytes),
+            compaction_bytes: load(&maintenance.compaction_bytes),
             index_builds: load(&maintenance.index_builds),
             last_index_build: Duration::from_nanos(load(&maintenance.last_index_nanos)),
             refused_busy: load(&commits.refused_busy),
             stalls: shared.queue.stalls.read(),
             wal_checksum_errors: total(Counted::CorruptLog) + u64::from(shared.recovery.tail.is_some()),
             poisoned: shared.health.poisoned().map(|reason| reason.to_string()),
-            maintenance_error: shared.health.maintenance_error(),
+            maintenance_error: shared
+                .health
+                .failure(Chore::Flush)
+                .or_else(|| shared.health.failure(Chore::Compact)),
             uptime: shared.opened.elapsed(),
             recovery: shared.recovery.clone(),
         }

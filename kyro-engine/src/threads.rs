@@ -1,16 +1,16 @@
-//! The engine's own threads (committer, maintenance, preallocator) and its lock: started and ended together.
+//! The engine's own threads (committer, flusher, compactor, preallocator) and its lock: started and ended together.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 use kyro_wal::SpareJob;
 use kyro_wal::storage::LockGuard;
 
+use crate::background;
 use crate::committer::{Committer, Start};
 use crate::error::CloseError;
-use crate::maintenance::{self, Wake};
 use crate::queue::{Request, Requests};
 use crate::shared::Shared;
 
@@ -20,13 +20,13 @@ const SPARE_PAUSE: Duration = Duration::from_millis(250);
 /// The engine's threads and its lock, ended together by the last handle.
 pub(crate) struct Threads {
     shared: Arc<Shared>,
-    wakes: Sender<Wake>,
     running: Mutex<Option<Running>>,
 }
 
 struct Running {
     committer: JoinHandle<()>,
-    maintenance: JoinHandle<()>,
+    flusher: JoinHandle<()>,
+    compactor: JoinHandle<()>,
     preallocator: JoinHandle<()>,
     /// Given up last.
     lock: Box<dyn LockGuard>,
@@ -42,9 +42,8 @@ impl Threads {
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(format!("kyro-{name}")).spawn(body)
         };
-        let (wakes, woken) = bounded(1);
         let (spare_jobs, jobs) = bounded::<SpareJob>(1);
-        let committer = Committer::new(Arc::clone(shared), requests, start, wakes.clone(), spare_jobs);
+        let committer = Committer::new(Arc::clone(shared), requests, start, spare_jobs);
         let health = Arc::clone(shared);
         let committer = spawn(
             "committer",
@@ -57,8 +56,10 @@ impl Threads {
                 }
             }),
         )?;
-        let tended = Arc::clone(shared);
-        let maintenance = spawn("maintenance", Box::new(move || maintenance::run(&tended, &woken)))?;
+        let flushed = Arc::clone(shared);
+        let flusher = spawn("flusher", Box::new(move || background::flusher(&flushed)))?;
+        let merged = Arc::clone(shared);
+        let compactor = spawn("compactor", Box::new(move || background::compactor(&merged)))?;
         let owner = Arc::clone(shared);
         let preallocator = spawn(
             "preallocator",
@@ -73,32 +74,30 @@ impl Threads {
                 }
             }),
         )?;
-        let running = Mutex::new(Some(Running { committer, maintenance, preallocator, lock }));
-        Ok(Self { shared: Arc::clone(shared), wakes, running })
-    }
-
-    /// Tells the maintenance to look whether a flush is due.
-    pub(crate) fn wake(&self) {
-        self.wakes.try_send(Wake::Due).ok();
+        let running = Mutex::new(Some(Running { committer, flusher, compactor, preallocator, lock }));
+        Ok(Self { shared: Arc::clone(shared), running })
     }
 
     pub(crate) fn stop(&self, shared: &Shared) -> Result<(), CloseError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.take().map_or(Ok(()), |running| running.stop(shared, &self.wakes))
+        running.take().map_or(Ok(()), |running| running.stop(shared))
     }
 }
 
 impl Running {
-    fn stop(self, shared: &Shared, wakes: &Sender<Wake>) -> Result<(), CloseError> {
+    fn stop(self, shared: &Shared) -> Result<(), CloseError> {
         shared.health.close();
         // First whoever needs the committer, then the committer.
-        wakes.send(Wake::Stop).ok();
-        self.maintenance.join().ok();
-        let turn = shared.take_turn();
+        shared.compactor.stop();
+        shared.flusher.stop();
+        self.compactor.join().ok();
+        self.flusher.join().ok();
+        let merging = shared.last_merge_turn();
+        let flushing = shared.last_flush_turn();
         let (reply, answer) = bounded(1);
         let asked = shared.queue.ask(Request::Close(reply));
         let closed = if asked { answer.recv().ok() } else { None };
-        drop(turn);
+        drop((flushing, merging));
         self.committer.join().ok();
         self.preallocator.join().ok();
         drop(self.lock);
@@ -110,7 +109,7 @@ impl Running {
 
     fn is_current_thread(&self) -> bool {
         let current = std::thread::current().id();
-        [&self.committer, &self.maintenance, &self.preallocator]
+        [&self.committer, &self.flusher, &self.compactor, &self.preallocator]
             .iter()
             .any(|own| own.thread().id() == current)
     }
@@ -120,13 +119,13 @@ impl Drop for Threads {
     fn drop(&mut self) {
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
-        let (shared, wakes) = (Arc::clone(&self.shared), self.wakes.clone());
+        let shared = Arc::clone(&self.shared);
         // Nobody is left to be told how it went; the next open finds the log with its mark or recovers it.
         if running.is_current_thread() {
             // A waker or a progress callback held the last handle: this thread cannot wait for its own end.
-            std::thread::spawn(move || running.stop(&shared, &wakes).ok());
+            std::thread::spawn(move || running.stop(&shared).ok());
         } else {
-            running.stop(&shared, &wakes).ok();
+            running.stop(&shared).ok();
         }
     }
 }

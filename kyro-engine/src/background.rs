@@ -1,0 +1,132 @@
+//! The threads of the maintenance: one flushes, one merges. Each waits to be woken, does what is due, and after a
+//! failure, which leaves everything as it was, tries again after a pause that doubles.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{MaintenanceError, describe};
+use crate::shared::{Chore, Shared};
+
+/// Longest pause between two tries of something that fails.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Wakes one thread. Rings that come while it works are one.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    state: Mutex<Rung>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Rung {
+    due: bool,
+    stop: bool,
+}
+
+/// What a thread of the maintenance is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    /// Something may be due.
+    Due,
+    /// The engine closes.
+    Stop,
+}
+
+impl Bell {
+    /// Something may be due.
+    pub(crate) fn ring(&self) {
+        self.lock().due = true;
+        self.changed.notify_one();
+    }
+
+    /// Ends the thread when it has done what it is doing.
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until it is rung.
+    fn wait(&self) -> Wake {
+        let mut state = self.lock();
+        while !state.due && !state.stop {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.due = false;
+        if state.stop { Wake::Stop } else { Wake::Due }
+    }
+
+    /// Waits the whole pause, whoever rings, unless it is to stop.
+    fn pause(&self, pause: Duration) -> Wake {
+        let state = self.lock();
+        let waited = self.changed.wait_timeout_while(state, pause, |state| !state.stop);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.due = false;
+        if state.stop { Wake::Stop } else { Wake::Due }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rung> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that flushes.
+pub(crate) fn flusher(shared: &Shared) {
+    run(shared, &shared.flusher, Chore::Flush, flush_what_is_due);
+}
+
+/// The thread that merges.
+pub(crate) fn compactor(shared: &Shared) {
+    run(shared, &shared.compactor, Chore::Compact, merge_what_is_due);
+}
+
+fn run(shared: &Shared, bell: &Bell, chore: Chore, work: impl Fn(&Shared) -> Result<(), MaintenanceError>) {
+    let mut backoff: Option<Duration> = None;
+    loop {
+        let woken = match backoff {
+            None => bell.wait(),
+            Some(pause) => bell.pause(pause),
+        };
+        if woken == Wake::Stop {
+            return;
+        }
+        // A panic is a bug. It must not leave writers waiting for a thread that is gone.
+        let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(shared)));
+        match done.unwrap_or(Err(MaintenanceError::Panicked)) {
+            Ok(()) => {
+                shared.health.set_failure(chore, None);
+                backoff = None;
+            }
+            Err(MaintenanceError::Closed | MaintenanceError::Poisoned { .. }) => return,
+            Err(error) => {
+                shared.health.set_failure(chore, Some(describe(&error)));
+                let pause = backoff.map_or(Duration::from_millis(50), |pause| pause * 2);
+                backoff = Some(pause.min(MAX_BACKOFF));
+            }
+        }
+    }
+}
+
+fn flush_what_is_due(shared: &Shared) -> Result<(), MaintenanceError> {
+    let turn = shared.take_flush_turn()?;
+    if shared.flush_is_due() || shared.views.load().frozen.is_some() || log_is_idle(shared) {
+        turn.flush()?;
+    }
+    Ok(())
+}
+
+fn merge_what_is_due(shared: &Shared) -> Result<(), MaintenanceError> {
+    if !shared.options.auto_flush {
+        return Ok(());
+    }
+    shared.take_merge_turn()?.merge_tiers()
+}
+
+/// Whether the log keeps segments for nothing, as after stops in the middle of a session that wrote little.
+fn log_is_idle(shared: &Shared) -> bool {
+    shared.options.auto_flush
+        && shared.views.load().delta.operations() == 0
+        && shared.commits.wal_segments.load(Ordering::Relaxed) > 1
+        && shared.visible.next() > shared.manifest.current().wal.replay_from
+}
