@@ -45,7 +45,8 @@ fn keys(writer: u64, turn: u64) -> [u64; 2] {
 /// The child: writes pairs of keys until it is killed. `?` and `!` lines go out whole: one write each.
 fn write_for_ever(dir: &Path, cycle: u64) {
     let engine = Engine::open(dir, options()).unwrap();
-    println!("open {}", engine.next_offset());
+    // The harness has begun a line of its own.
+    println!("\nopen {}", engine.next_offset());
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let engine = &engine;
@@ -75,6 +76,7 @@ struct Known {
 
 #[derive(Debug, Default)]
 struct Ledger {
+    openings: u64,
     pairs: BTreeMap<[u64; 2], Known>,
     next_offset: u64,
     acknowledgements: u64,
@@ -89,6 +91,7 @@ impl Ledger {
             match (words.first().copied(), number(1), number(2), number(3)) {
                 (Some("open"), Some(next), ..) => {
                     assert!(next >= self.next_offset, "cycle {cycle}: offset {next} would be given twice");
+                    self.openings += 1;
                 }
                 (Some("?"), Some(writer), Some(turn), _) => {
                     let known = self.pairs.entry(keys(writer, turn)).or_default();
@@ -198,5 +201,6 @@ fn what_was_acknowledged_survives_every_kill() {
         }
     }
     println!("{cycles} kills, {} acknowledgements, none lost", ledger.acknowledgements);
+    assert_eq!(ledger.openings, cycles, "an opening went unchecked");
     assert!(ledger.acknowledgements > cycles * 20, "the load was none");
 }

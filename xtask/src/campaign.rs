@@ -1,4 +1,4 @@
-//! `cargo xtask crash` and `kill`: the tests of the same name, optimised, and as wide as is asked for.
+//! `cargo xtask crash`, `kill` and `soak`: the tests of the same name, optimised, and as wide as is asked for.
 //!
 //! Each option is an environment variable of the test, so that CI's narrow run and a campaign are the same code.
 
@@ -27,6 +27,9 @@ const KILL: Campaign =
 const KILL_SERVER: Campaign =
     Campaign { package: "kyro-http", test: "kill", options: &[("--server-cycles", "KYRO_KILL_CYCLES")] };
 
+const SOAK: Campaign =
+    Campaign { package: "kyro-engine", test: "soak", options: &[("--seconds", "KYRO_SOAK_SECONDS")] };
+
 /// Power cuts on the simulated disk: `--seeds` workloads, `--states` disks left by a cut before each operation, every
 /// `--double-every`-th of them cut again during its recovery.
 pub(crate) fn crash(arguments: &[String]) -> Outcome {
@@ -38,6 +41,18 @@ pub(crate) fn crash(arguments: &[String]) -> Outcome {
 pub(crate) fn kill(arguments: &[String]) -> Outcome {
     let server = arguments.first().is_some_and(|first| first == "--server-cycles");
     run(if server { &KILL_SERVER } else { &KILL }, arguments)
+}
+
+/// A mixed load with kills for `--minutes` (3); memory, descriptors and disk must stay flat.
+pub(crate) fn soak(arguments: &[String]) -> Outcome {
+    let minutes = match arguments {
+        [] => 3,
+        [option, number] if option == "--minutes" => {
+            number.parse().map_err(|_| "--minutes takes a number")?
+        }
+        _ => return Err("the only option is --minutes".into()),
+    };
+    run(&SOAK, &["--seconds".to_owned(), (minutes * 60_u64).to_string()])
 }
 
 fn run(campaign: &Campaign, arguments: &[String]) -> Outcome {

@@ -66,6 +66,11 @@ const CHORES: &[Chore] = &[
         run: campaign::kill,
     },
     Chore {
+        name: "soak",
+        summary: "a mixed load with kills; memory, descriptors and disk must stay flat; --minutes",
+        run: campaign::soak,
+    },
+    Chore {
         name: "fuzz",
         summary: "fuzz every decoder under AddressSanitizer; --seconds for each, --target part of a name",
         run: fuzz::run,
