@@ -270,6 +270,50 @@ fn a_frame_moved_repeated_or_taken_from_elsewhere() {
     assert!(count.refused > 1_000, "{count:?}");
 }
 
+/// Several damages at once, anywhere in what is used: `KYRO_DAMAGE_CASES` of them, from `KYRO_DAMAGE_SEED` on.
+#[test]
+fn any_damage_at_all() {
+    let variable =
+        |name: &str, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
+    let (cases, seed) = (variable("KYRO_DAMAGE_CASES", 40_000), variable("KYRO_DAMAGE_SEED", 0));
+    let subjects: Vec<_> = ENDS.into_iter().map(|end| (end, subject(end))).collect();
+    let mut count = Count::default();
+    for case in seed..seed + cases {
+        let mut state = case.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut below = |bound: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) % bound
+        };
+        let (end, subject) = &subjects[below(subjects.len() as u64) as usize];
+        let disk = subject.disk.fork();
+        let damages = 1 + below(4);
+        let mut must_have = 0;
+        for _ in 0..damages {
+            let number = 1 + below(end.segments());
+            let mut bytes = disk.read(&segment(number)).unwrap();
+            let at = below((used(&subject.disk, number) + 64).min(bytes.len() as u64));
+            let len = [1, 1, 2, 8, 48, 512][below(6) as usize].min(bytes.len() as u64 - at);
+            let place = &mut bytes[at as usize..(at + len) as usize];
+            match below(4) {
+                0 => place[0] ^= 1_u8 << below(8),
+                1 => place.fill(below(256) as u8),
+                2 => place.iter_mut().for_each(|byte| *byte ^= 0xA5),
+                _ => place.fill(0),
+            }
+            disk.overwrite(&segment(number), &bytes).unwrap();
+            // Several may take out a frame and every one that vouches for it: what is read is a prefix all the same.
+            if damages == 1 {
+                must_have = subject.must_have(number, at..at + len);
+            }
+        }
+        subject.check_has(must_have, &disk, &mut count, &|| format!("{end:?}, case {case}"));
+    }
+    println!("any damage: {count:?}");
+    assert!(count.refused > cases / 3, "{count:?}");
+}
+
 #[test]
 fn every_missing_or_swapped_segment_is_refused() {
     for end in [End::Unconfirmed, End::Confirmed, End::Clean] {
