@@ -31,6 +31,7 @@
 
 mod background;
 mod batch;
+mod bulk;
 mod commit;
 mod committer;
 mod compaction;
@@ -57,6 +58,7 @@ mod queue;
 mod reading;
 mod replay;
 mod run_files;
+mod run_writer;
 mod scan;
 mod shared;
 mod sources;
@@ -69,6 +71,7 @@ mod view;
 mod visible;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
+pub use bulk::{BulkBuild, BulkError, BulkOptions, BulkReport, Duplicates};
 pub use commit::{Commit, Committed};
 pub use compaction::CompactReport;
 pub use engine::Engine;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,15 +16,14 @@ use crate::error::OpenError;
 use crate::maintenance::remove_orphans;
 use crate::manifest::{FILE_NAME, Manifest, ManifestFile, Uuid, WalState};
 use crate::options::Options;
-use crate::queue::{Queue, Requests};
+use crate::queue::Requests;
 use crate::run_files::{index_path, open_run};
-use crate::shared::{CommitStats, MaintenanceStats, ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
-use crate::sources::{Sources, Views};
+use crate::shared::{CommitStats, ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
+use crate::sources::Sources;
 use crate::stats::RecoveryStats;
-use crate::visible::Visible;
 
 /// The epoch of a database's first session.
-const FIRST_EPOCH: u64 = 1;
+pub(crate) const FIRST_EPOCH: u64 = 1;
 
 /// Everything an engine needs to start its threads.
 pub(crate) struct Opened {
@@ -78,34 +77,15 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         Log::Gone => {}
     }
 
-    let queue = Arc::new(Queue::new(options.max_queue));
-    let requests = Requests::new(Arc::clone(&queue));
+    let sources = Sources { delta: Arc::new(delta), frozen: None, runs };
+    let mut shared = Shared::new(storage, dir, options, manifest_file, sources, recovered.next_offset);
+    let requests = Requests::new(Arc::clone(&shared.queue));
     let start =
         Start { log, oldest_event: recovered.oldest_event, epoch: recovered.epoch, begun: recovered.begun };
-    let maintenance = MaintenanceStats::default();
-    maintenance.index_builds.store(rebuilt.len() as u64, Ordering::Relaxed);
-    let shared = Arc::new(Shared {
-        dir: dir.to_owned(),
-        uuid: manifest.uuid.0,
-        manifest: manifest_file,
-        views: Views::new(Sources { delta: Arc::new(delta), frozen: None, runs }),
-        visible: Arc::new(Visible::new(recovered.next_offset)),
-        queue,
-        counters: Default::default(),
-        health: Default::default(),
-        commits,
-        maintenance,
-        flush_turn: Default::default(),
-        merge_turn: Default::default(),
-        index_turn: Default::default(),
-        flusher: Default::default(),
-        compactor: Default::default(),
-        next_run: AtomicU64::new(manifest.next_run),
-        recovery: recovered.recovery,
-        opened: Instant::now(),
-        storage,
-        options,
-    });
+    shared.maintenance.index_builds.store(rebuilt.len() as u64, Ordering::Relaxed);
+    shared.commits = commits;
+    shared.recovery = recovered.recovery;
+    let shared = Arc::new(shared);
     remove_orphans(&shared);
     for (number, bytes) in rebuilt {
         // A cache: where it cannot be written the next open trains again.
@@ -124,7 +104,7 @@ struct Recovered {
 }
 
 /// Makes the directory and whatever parents it lacks, each durable in its own parent. One that is there is left alone.
-fn create_dir(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn create_dir(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
     let error = |doing| move |source| OpenError::Io { doing, path: dir.to_owned(), source };
     match storage.list(dir) {
         Ok(_) => return Ok(()),
@@ -153,7 +133,7 @@ pub(crate) fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuar
 }
 
 /// Refuses, without leaving anything there, a directory that holds files and no database.
-fn refuse_foreign(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn refuse_foreign(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
     let names =
         storage.list(dir).map_err(|source| OpenError::Io { doing: "list", path: dir.to_owned(), source })?;
     let ours = |name: &str| ["LOCK", WAL_DIR, RUNS_DIR].contains(&name) || name.starts_with(FILE_NAME);
@@ -167,7 +147,7 @@ fn refuse_foreign(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
 }
 
 /// Starts a new database in a directory that has none: its subdirectories, then its manifest. The log follows.
-fn begin(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Manifest, OpenError> {
+pub(crate) fn begin(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Manifest, OpenError> {
     let io = |doing, path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Io { doing, path, source }

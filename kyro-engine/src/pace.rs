@@ -1,6 +1,8 @@
 //! How fast a merge may write, and how it ends when the engine closes.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,18 +16,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const MAX_CREDIT: Duration = Duration::from_millis(100);
 
 /// The pace of one file. A flush has none: it makes room in memory.
-pub(crate) struct Pace<'a> {
-    shared: &'a Shared,
-    task: Task,
+pub(crate) struct Pace {
+    /// Whether the engine closes, for a task that can wait for another time.
+    closes: Option<Arc<AtomicBool>>,
+    gentle: bool,
     bytes_per_second: Option<u64>,
     /// When the bytes so far may have gone out.
     due: Instant,
 }
 
-impl<'a> Pace<'a> {
-    pub(crate) fn new(shared: &'a Shared, task: Task) -> Self {
-        let budget = shared.options.compaction_io_bytes_per_sec.filter(|_| task == Task::Compact);
-        Self { shared, task, bytes_per_second: budget.map(|bytes| bytes.max(1)), due: Instant::now() }
+impl Pace {
+    pub(crate) fn new(shared: &Shared, task: Task) -> Self {
+        let merges = task == Task::Compact;
+        let budget = shared.options.compaction_io_bytes_per_sec.filter(|_| merges);
+        Self {
+            closes: merges.then(|| shared.health.closes()),
+            gentle: task != Task::Bulk,
+            bytes_per_second: budget.map(|bytes| bytes.max(1)),
+            due: Instant::now(),
+        }
+    }
+
+    /// Whether others use the device meanwhile.
+    pub(crate) fn is_gentle(&self) -> bool {
+        self.gentle
     }
 
     /// To be called before writing: waits until this many bytes may go out.
@@ -47,7 +61,7 @@ impl<'a> Pace<'a> {
     }
 
     fn go_on(&self) -> io::Result<()> {
-        if self.task == Task::Compact && self.shared.health.is_closed() {
+        if self.closes.as_ref().is_some_and(|closes| closes.load(Ordering::Acquire)) {
             return Err(io::Error::other(Stop));
         }
         Ok(())

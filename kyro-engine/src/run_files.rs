@@ -8,22 +8,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use kyro_rmi::{BuildOptions, Rmi};
-use kyro_snapshot::{Mapping, Run, RunInfo, Writer};
-use kyro_wal::storage::{Contents, Storage, StorageFile, write_atomically};
+use kyro_snapshot::{Mapping, Run};
+use kyro_wal::storage::{Contents, Storage, write_atomically};
 
 use crate::delta::Version;
 use crate::error::{MaintenanceError, OpenError, ReadError};
 use crate::indexed_run::{IndexedRun, column_of};
 use crate::manifest::RunEntry;
 use crate::options::Options;
-use crate::pace::Pace;
+use crate::run_writer::RunWriter;
 use crate::shared::{ProgressMeter, Shared};
-
-/// Bytes gathered before they are written.
-const WRITE_BUFFER: usize = 256 << 10;
-
-/// Bytes written before they are synced, so that the last sync, and others of the device meanwhile, do not wait long.
-const SYNC_BYTES: u64 = 16 << 20;
 
 /// A version of one key, where its value already is.
 #[derive(Debug, Clone, Copy)]
@@ -44,13 +38,15 @@ impl<'a> From<&'a Version> for VersionRef<'a> {
 pub(crate) enum Task {
     Flush,
     Compact,
+    Bulk,
 }
 
 impl Task {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Flush => "flush",
             Self::Compact => "compact",
+            Self::Bulk => "bulk build",
         }
     }
 }
@@ -76,26 +72,45 @@ pub(crate) fn write_run<'a>(
     let mut versions = versions
         .filter(|version| keep_tombstones || !matches!(version, Ok((_, VersionRef { value: None, .. }))));
     let Some(first) = versions.next().transpose()? else { return Ok(None) };
-    let runs_dir = shared.runs_dir();
     let number = shared.next_run.fetch_add(1, Ordering::Relaxed);
-    let path = run_path(&runs_dir, number);
-    let temporary = runs_dir.join(format!("{number:016x}.run.tmp"));
-    let entries = std::iter::once(Ok(first)).chain(versions);
-    let written = fill(shared, task, &temporary, entries)
-        .and_then(|()| name_run(shared, task, number, &temporary, &path));
-    if written.is_err() {
+    let mut entries = std::iter::once(Ok(first)).chain(versions);
+    let mut fill = || {
+        let mut writer = RunWriter::create(shared, task, temporary_path(shared, number))?;
+        entries.try_for_each(|entry| {
+            let (key, version) = entry?;
+            writer.push(key, version)
+        })?;
+        writer.finish(true)
+    };
+    let filled = fill();
+    publish_file(shared, task, number, filled).map(Some)
+}
+
+/// The name of a run's file until it is whole.
+pub(crate) fn temporary_path(shared: &Shared, number: u64) -> PathBuf {
+    shared.runs_dir().join(format!("{number:016x}.run.tmp"))
+}
+
+/// Gives a run that was filled at its temporary path its name, its index and its place in the statistics. Where
+/// anything failed its files go.
+pub(crate) fn publish_file(
+    shared: &Shared,
+    task: Task,
+    number: u64,
+    filled: Result<PathBuf, MaintenanceError>,
+) -> Result<Arc<IndexedRun>, MaintenanceError> {
+    let path = run_path(&shared.runs_dir(), number);
+    let named = filled.and_then(|temporary| name_run(shared, task, number, &temporary, &path));
+    if named.is_err() {
         // Nobody has heard of it. Best effort: what stays is removed when the directory is next opened.
-        shared.storage.remove(&temporary).ok();
+        shared.storage.remove(&temporary_path(shared, number)).ok();
         remove_files(shared, number);
     }
-    let run = written?;
-    let (bytes, stats) = (run.file_bytes(), &shared.maintenance);
-    match task {
-        Task::Flush => &stats.flush_bytes,
-        Task::Compact => &stats.compaction_bytes,
-    }
-    .fetch_add(bytes, Ordering::Relaxed);
-    Ok(Some(Arc::new(run)))
+    let run = named?;
+    let stats = &shared.maintenance;
+    let written = if task == Task::Compact { &stats.compaction_bytes } else { &stats.flush_bytes };
+    written.fetch_add(run.file_bytes(), Ordering::Relaxed);
+    Ok(Arc::new(run))
 }
 
 /// Gives a synced run its name, reads it back, checks all of it and gives it an index.
@@ -137,51 +152,6 @@ pub(crate) fn remove_files(shared: &Shared, number: u64) {
 
 fn unverified(path: &Path, reason: &dyn std::fmt::Display) -> MaintenanceError {
     MaintenanceError::Unverified { file: path.to_owned(), reason: reason.to_string() }
-}
-
-/// The error of a write that was ended because the engine closes, or what `refused` makes of another one.
-fn stopped_or(
-    error: kyro_snapshot::WriteError,
-    refused: &impl Fn(kyro_snapshot::WriteError) -> MaintenanceError,
-) -> MaintenanceError {
-    match &error {
-        kyro_snapshot::WriteError::Io { source, .. } if Pace::is_stop(source) => MaintenanceError::Closed,
-        _ => refused(error),
-    }
-}
-
-fn fill<'a>(
-    shared: &Shared,
-    task: Task,
-    path: &Path,
-    versions: impl Iterator<Item = Result<(u64, VersionRef<'a>), ReadError>>,
-) -> Result<(), MaintenanceError> {
-    let io = |source| MaintenanceError::Io { doing: "write", path: path.to_owned(), source };
-    let uuid = shared.storage.random().map_err(io)?;
-    let file = shared.storage.create(path).map_err(io)?;
-    let info = RunInfo { uuid, database: shared.uuid, epoch: shared.manifest.current().epoch };
-    let out = io::BufWriter::with_capacity(
-        WRITE_BUFFER,
-        Sequential { file, at: 0, synced: 0, pace: Pace::new(shared, task) },
-    );
-    let refused = |error: kyro_snapshot::WriteError| match error {
-        kyro_snapshot::WriteError::Io { source, .. } => io(source),
-        other => unverified(path, &other),
-    };
-    let mut writer = Writer::new(out, info).map_err(refused)?;
-    let mut meter = ProgressMeter::new(&shared.options, task.name(), "entries");
-    for version in versions {
-        let (key, version) = version?;
-        writer.push(key, version.offset, version.value).map_err(|error| stopped_or(error, &refused))?;
-        if writer.entries().is_multiple_of(4096) {
-            meter.at(writer.entries(), None);
-        }
-    }
-    let (out, summary) = writer.finish().map_err(|error| stopped_or(error, &refused))?;
-    let out = out.into_inner().map_err(|error| io(error.into_error()))?;
-    out.file.sync_all().map_err(io)?;
-    meter.done(summary.entries);
-    Ok(())
 }
 
 /// Trains the index of a run, every key looked up through it, and writes it beside the run.
@@ -277,29 +247,4 @@ fn map(storage: &dyn Storage, path: &Path) -> io::Result<Bytes> {
         Contents::Bytes(bytes) => Mapping::from_bytes(bytes),
     };
     Ok(Bytes::from_owner(mapping))
-}
-
-/// A file written from front to back, at the pace of its task.
-struct Sequential<'a> {
-    file: Box<dyn StorageFile>,
-    at: u64,
-    synced: u64,
-    pace: Pace<'a>,
-}
-
-impl io::Write for Sequential<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.pace.before(bytes.len() as u64)?;
-        self.file.write_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        if self.at - self.synced >= SYNC_BYTES {
-            self.file.sync_data()?;
-            self.synced = self.at;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,7 +1,7 @@
 //! What the handles, the committer and the maintenance share.
 
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::histogram::{GROUP_SIZES, Recorder, SYNC_NANOS};
 use crate::manifest::ManifestFile;
 use crate::options::{OnProgress, Options, Progress};
 use crate::queue::Queue;
-use crate::sources::Views;
+use crate::sources::{Sources, Views};
 use crate::stats::RecoveryStats;
 use crate::visible::Visible;
 
@@ -50,6 +50,40 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The state of an engine whose threads do not run (yet): nothing written, nothing counted.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        options: Options,
+        manifest: ManifestFile,
+        sources: Sources,
+        next_offset: u64,
+    ) -> Self {
+        let named = manifest.current();
+        Self {
+            dir: dir.to_owned(),
+            uuid: named.uuid.0,
+            manifest,
+            views: Views::new(sources),
+            visible: Arc::new(Visible::new(next_offset)),
+            queue: Arc::new(Queue::new(options.max_queue)),
+            counters: Counters::default(),
+            health: Health::default(),
+            commits: CommitStats::default(),
+            maintenance: MaintenanceStats::default(),
+            flush_turn: Mutex::default(),
+            merge_turn: Mutex::default(),
+            index_turn: Mutex::default(),
+            flusher: Bell::default(),
+            compactor: Bell::default(),
+            next_run: AtomicU64::new(named.next_run),
+            recovery: RecoveryStats::default(),
+            opened: Instant::now(),
+            storage,
+            options,
+        }
+    }
+
     /// The directory of the log's segments.
     pub(crate) fn wal_dir(&self) -> PathBuf {
         self.dir.join(WAL_DIR)
@@ -92,7 +126,7 @@ pub(crate) const RUNS_DIR: &str = "runs";
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     poisoned: OnceLock<Arc<str>>,
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
     /// By [`Chore`].
     failures: Mutex<[Option<String>; 2]>,
 }
@@ -110,6 +144,11 @@ impl Health {
     /// Marks the engine closed; `false` when it was already.
     pub(crate) fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// The flag that is set when the engine closes.
+    pub(crate) fn closes(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.closed)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -190,21 +229,21 @@ pub(crate) struct MaintenanceStats {
 }
 
 /// Reports progress of one task a few times a second.
-pub(crate) struct ProgressMeter<'a> {
-    options: &'a Options,
+pub(crate) struct ProgressMeter {
+    on_progress: Option<OnProgress>,
     progress: Progress,
     last: Option<Instant>,
 }
 
-impl<'a> ProgressMeter<'a> {
-    pub(crate) fn new(options: &'a Options, task: &'static str, unit: &'static str) -> Self {
+impl ProgressMeter {
+    pub(crate) fn new(options: &Options, task: &'static str, unit: &'static str) -> Self {
         let progress = Progress { task, done: 0, total: None, unit };
-        Self { options, progress, last: None }
+        Self { on_progress: options.on_progress.clone(), progress, last: None }
     }
 
     /// Reports, unless the last report was a moment ago. Costs a clock read every call: call it per thousand units.
     pub(crate) fn at(&mut self, done: u64, total: Option<u64>) {
-        let Some(on_progress) = &self.options.on_progress else { return };
+        let Some(on_progress) = &self.on_progress else { return };
         if self.last.is_none_or(|last| last.elapsed() >= Duration::from_millis(100)) {
             self.last = Some(Instant::now());
             self.report(on_progress, done, total);
@@ -213,7 +252,7 @@ impl<'a> ProgressMeter<'a> {
 
     /// Reports the end.
     pub(crate) fn done(&mut self, done: u64) {
-        if let Some(on_progress) = &self.options.on_progress {
+        if let Some(on_progress) = &self.on_progress {
             self.report(on_progress, done, Some(done));
         }
     }

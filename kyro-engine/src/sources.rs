@@ -9,7 +9,7 @@ use crate::indexed_run::IndexedRun;
 use crate::queue::Frozen;
 
 /// The places a key can be, newest first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     /// Takes the writes.
     pub(crate) delta: Arc<Delta>,

@@ -41,7 +41,7 @@ pub use format::{BLOCK_BYTES, FORMAT_VERSION, MAX_OFFSET, MAX_RUN_VALUE_BYTES, M
 pub use iter::{Iter, Record};
 pub use mapping::Mapping;
 pub use run::{Entry, Run, Stamp};
-pub use writer::{Summary, Writer};
+pub use writer::{MakeScratch, Scratch, Summary, Writer};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,5 +1,6 @@
-//! Writing a run: values stream through, the columns wait in memory for their place behind them.
+//! Writing a run: values stream through, the columns wait for their place behind them, in memory or in scratch space.
 
+use std::fmt::{self, Debug};
 use std::io;
 
 use zerocopy::IntoBytes;
@@ -19,15 +20,17 @@ use column::Column;
 
 /// Writes one run into any [`io::Write`], front to back, without seeking.
 ///
-/// Values go out as they come, in pieces of one block (16 KiB). What must wait is kept in memory: 16 bytes per entry
+/// Values go out as they come, in pieces of 16 blocks (256 KiB). What must wait is kept in memory: 16 bytes per entry
 /// (key and offset), plus 4.6 bytes per entry once two values differ in length or a tombstone appears, plus 4 bytes per
-/// 16 KiB of output. Chunks of 1 MiB are never moved, so there is no doubling on the way.
+/// 16 KiB of output. Chunks of 1 MiB are never moved, so there is no doubling on the way. With
+/// [`spill_beyond`](Self::spill_beyond) what waits is moved to scratch space, and memory is bounded but for the 4 bytes
+/// per 16 KiB.
 ///
 /// The output is neither flushed to a device nor named: [`finish`](Self::finish) returns it, and publishing is the
 /// caller's. A writer dropped before `finish` leaves bytes that [`Run::open`](crate::Run::open) refuses.
-#[derive(Debug)]
 pub struct Writer<W: io::Write> {
     out: BlockWriter<W>,
+    spill: Option<Spill>,
     info: RunInfo,
     keys: Column<u64>,
     offsets: Column<u64>,
@@ -39,6 +42,42 @@ pub struct Writer<W: io::Write> {
     value_bytes: u64,
     failed: bool,
 }
+
+/// Scratch space for a column that outgrows memory: appended to, then read from the start. It need not be durable.
+pub trait Scratch: Debug + Send {
+    /// Adds bytes at the end.
+    ///
+    /// # Errors
+    /// Whatever the medium reports; the writer fails with it.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Fills `buffer` with the bytes from `at` on, all of which were appended.
+    ///
+    /// # Errors
+    /// Whatever the medium reports; the writer fails with it.
+    fn read(&mut self, buffer: &mut [u8], at: u64) -> io::Result<()>;
+}
+
+/// Makes scratch space; called at most three times by one writer. The space is dropped when it is no longer needed.
+pub type MakeScratch = Box<dyn FnMut() -> io::Result<Box<dyn Scratch>> + Send>;
+
+struct Spill {
+    memory_bytes: usize,
+    make: MakeScratch,
+}
+
+impl<W: io::Write> Debug for Writer<W> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Writer")
+            .field("info", &self.info)
+            .field("entries", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Entries between two looks at the memory that the columns take: a chunk of keys.
+const SPILL_EVERY: u64 = 1 << 17;
 
 /// What is known about the lengths of the values so far.
 #[derive(Debug)]
@@ -79,6 +118,7 @@ impl<W: io::Write> Writer<W> {
     pub fn new(out: W, info: RunInfo) -> Result<Self, WriteError> {
         let mut writer = Self {
             out: BlockWriter::new(out, crc32fast::hash(&info.uuid)),
+            spill: None,
             info,
             keys: Column::default(),
             offsets: Column::default(),
@@ -92,6 +132,14 @@ impl<W: io::Write> Writer<W> {
         };
         writer.write(Header::new(&info).as_bytes())?;
         Ok(writer)
+    }
+
+    /// Moves columns that take more than about `memory_bytes` together into scratch space that `make` makes. At least
+    /// 1 MiB a column stays in memory. Spilled entries are written twice and read once, 16 to 21 bytes each.
+    #[must_use]
+    pub fn spill_beyond(mut self, memory_bytes: usize, make: MakeScratch) -> Self {
+        self.spill = Some(Spill { memory_bytes, make });
+        self
     }
 
     /// Adds the next entry: a value, or with `None` a tombstone. Constant time beside copying the value.
@@ -122,14 +170,14 @@ impl<W: io::Write> Writer<W> {
             return Err(WriteError::RunFull { key, bytes: length as u64, room });
         }
         self.write(value.unwrap_or_default())?;
-        self.place(value.map(|value| value.len() as u32));
+        self.place(value.map(|value| value.len() as u32))?;
         self.last_key = Some(key);
         self.keys.push(key);
         self.offsets.push(if value.is_some() { offset } else { offset | TOMBSTONE });
         self.min_offset = self.min_offset.min(offset);
         self.max_offset = self.max_offset.max(offset);
         self.value_bytes += length as u64;
-        Ok(())
+        if self.keys.len().is_multiple_of(SPILL_EVERY) { self.spill() } else { Ok(()) }
     }
 
     /// Entries pushed so far, tombstones included.
@@ -154,23 +202,21 @@ impl<W: io::Write> Writer<W> {
         let keys = std::mem::take(&mut self.keys);
         let offsets = std::mem::take(&mut self.offsets);
         let mut key_hasher = crc32fast::Hasher::new();
+        let key_range = (keys.first().unwrap_or(0), keys.last().unwrap_or(0));
         self.pad()?;
-        for chunk in keys.chunks() {
-            key_hasher.update(chunk.as_bytes());
-            self.write(chunk.as_bytes())?;
-        }
+        keys.visit(|bytes| {
+            key_hasher.update(bytes);
+            self.write_column(bytes)
+        })
+        .map_err(|failed| self.fail(failed))?;
         self.pad()?;
-        for chunk in offsets.chunks() {
-            self.write(chunk.as_bytes())?;
-        }
+        offsets.visit(|bytes| self.write_column(bytes)).map_err(|failed| self.fail(failed))?;
         self.pad()?;
         let widths = std::mem::replace(&mut self.widths, Widths::Fixed(None));
         let fixed_width = match widths {
             Widths::Fixed(width) => u64::from(width.unwrap_or(0)),
             Widths::Lines(lines) => {
-                for chunk in lines.chunks() {
-                    self.write(chunk.as_bytes())?;
-                }
+                lines.visit(|bytes| self.write_column(bytes)).map_err(|failed| self.fail(failed))?;
                 NO_FIXED_WIDTH
             }
         };
@@ -180,8 +226,8 @@ impl<W: io::Write> Writer<W> {
         footer.tombstones = self.tombstones.into();
         footer.value_bytes = self.value_bytes.into();
         footer.fixed_width = fixed_width.into();
-        footer.min_key = keys.first().unwrap_or(0).into();
-        footer.max_key = keys.last().unwrap_or(0).into();
+        footer.min_key = key_range.0.into();
+        footer.max_key = key_range.1.into();
         footer.min_offset = if entries == 0 { 0 } else { self.min_offset }.into();
         footer.max_offset = self.max_offset.into();
         footer.key_checksum = key_hasher.finalize().into();
@@ -228,7 +274,7 @@ impl<W: io::Write> Writer<W> {
     }
 
     /// Records the length of the next value, or that it has none; the entry is not counted yet.
-    fn place(&mut self, length: Option<u32>) {
+    fn place(&mut self, length: Option<u32>) -> Result<(), WriteError> {
         self.tombstones += u64::from(length.is_none());
         let index = self.keys.len();
         match &mut self.widths {
@@ -239,11 +285,52 @@ impl<W: io::Write> Writer<W> {
                 let mut lines = Column::default();
                 for entry in 0..index {
                     add_end(&mut lines, entry, entry * u64::from(width), Some(width));
+                    if entry.is_multiple_of(SPILL_EVERY)
+                        && let Some(spill) = &mut self.spill
+                        && lines.memory_bytes() > spill.memory_bytes
+                        && let Err(source) = lines.spill(&mut *spill.make)
+                    {
+                        return Err(self.fail(Failed::Scratch(source)));
+                    }
                 }
                 add_end(&mut lines, index, self.value_bytes, length);
                 self.widths = Widths::Lines(lines);
             }
             Widths::Lines(lines) => add_end(lines, index, self.value_bytes, length),
+        }
+        Ok(())
+    }
+
+    /// Moves the columns out of memory when they have grown past their bound.
+    #[cold]
+    fn spill(&mut self) -> Result<(), WriteError> {
+        let Some(spill) = &mut self.spill else { return Ok(()) };
+        let lines = match &mut self.widths {
+            Widths::Fixed(_) => None,
+            Widths::Lines(lines) => Some(lines),
+        };
+        let lines_bytes = lines.as_ref().map_or(0, |lines| lines.memory_bytes());
+        if self.keys.memory_bytes() + self.offsets.memory_bytes() + lines_bytes <= spill.memory_bytes {
+            return Ok(());
+        }
+        let spilled = self
+            .keys
+            .spill(&mut *spill.make)
+            .and_then(|()| self.offsets.spill(&mut *spill.make))
+            .and_then(|()| lines.map_or(Ok(()), |lines| lines.spill(&mut *spill.make)));
+        spilled.map_err(|source| self.fail(Failed::Scratch(source)))
+    }
+
+    fn write_column(&mut self, bytes: &[u8]) -> Result<(), Failed> {
+        self.write(bytes).map_err(Failed::Output)
+    }
+
+    /// Nothing more is accepted.
+    fn fail(&mut self, failed: Failed) -> WriteError {
+        self.failed = true;
+        match failed {
+            Failed::Output(error) => error,
+            Failed::Scratch(source) => WriteError::Io { position: self.out.position(), source },
         }
     }
 
@@ -260,6 +347,18 @@ impl<W: io::Write> Writer<W> {
         let written = self.out.write(bytes);
         self.failed = written.is_err();
         written
+    }
+}
+
+/// Which side failed while a column was written.
+enum Failed {
+    Output(WriteError),
+    Scratch(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(source: io::Error) -> Self {
+        Self::Scratch(source)
     }
 }
 

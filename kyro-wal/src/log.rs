@@ -90,6 +90,20 @@ impl Wal {
         identity: Identity,
         options: Options,
     ) -> Result<Self, Error> {
+        Self::create_at(storage, dir, identity, options, 0)
+    }
+
+    /// As [`create`](Self::create), for a log that starts at `first_offset`: what is before it is kept elsewhere.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_at(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        identity: Identity,
+        options: Options,
+        first_offset: u64,
+    ) -> Result<Self, Error> {
         for number in segment::numbers(&*storage, dir)? {
             let empty = number == 1 && rotate::holds_nothing(&*storage, dir, number)?;
             if !empty {
@@ -102,7 +116,7 @@ impl Wal {
         let plan = rotate::Plan {
             identity,
             number: 1,
-            first_offset: 0,
+            first_offset,
             offsets: 0,
             group_bytes: 0,
             predecessor: Predecessor::default(),
@@ -111,7 +125,7 @@ impl Wal {
         };
         let made = rotate::make(&*storage, dir, &options, &plan, None, true);
         let live = made.map_err(rotate::Failure::into_error)?;
-        Ok(Self::assemble(storage, dir.to_owned(), identity, options, VecDeque::new(), live, 0))
+        Ok(Self::assemble(storage, dir.to_owned(), identity, options, VecDeque::new(), live, first_offset))
     }
 
     /// The log that [`Recovery::finish`](crate::Recovery::finish) found.

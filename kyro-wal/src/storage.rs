@@ -81,6 +81,46 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// Whatever the file system reports. After an error it is not known which of the names is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, `to`, which must not exist. Both names are of one file from then on; the new one is
+    /// durable only after [`sync_dir`](Self::sync_dir) of its directory.
+    ///
+    /// # Errors
+    /// `CrossesDevices` when the names would be on different file systems, `Unsupported` where there is no such thing;
+    /// otherwise whatever the file system reports.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    /// Writes a copy of a file that nobody changes meanwhile, and makes its bytes durable; its name is durable only
+    /// after [`sync_dir`](Self::sync_dir). `to` must not exist.
+    ///
+    /// # Errors
+    /// Whatever the file system reports; a part of the copy may be left.
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (self.open_read(from)?, self.create(to)?);
+        let mut buffer = vec![0; 1 << 18];
+        let mut at = 0;
+        loop {
+            let read = from.read_at(&mut buffer, at)?;
+            if read == 0 {
+                return to.sync_all();
+            }
+            to.write_at(buffer.get(..read).unwrap_or_default(), at)?;
+            at += read as u64;
+        }
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, `DirectoryNotEmpty`, `Unsupported` where there is no such thing; otherwise whatever
+    /// the file system reports.
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
     /// Removes a file. Handles that are open go on reading it.
     ///
     /// # Errors

@@ -68,6 +68,23 @@ impl Storage for RealStorage {
         std::fs::rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the door the lint sends everyone to")]
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // The standard library asks the kernel to copy (copy_file_range) where it can.
+        let mut from = File::open(from)?;
+        let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+        io::copy(&mut from, &mut to)?;
+        to.sync_all()
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
     }

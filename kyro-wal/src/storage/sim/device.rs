@@ -122,6 +122,31 @@ impl Storage for SimDisk {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let state = &mut *self.lock_state();
+        begin(state, Kind::Change)?;
+        let node = Node::File(state.find_file(from)?);
+        if state.find(to).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, to.display().to_string()));
+        }
+        let (parent, name) = split(to)?;
+        let now = state.now();
+        state.find_dir(parent)?.change(now, NameChange::Add { name: name.to_owned(), node });
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let state = &mut *self.lock_state();
+        begin(state, Kind::Remove)?;
+        if !state.find_dir(path)?.live.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, path.display().to_string()));
+        }
+        let (parent, name) = split(path)?;
+        let now = state.now();
+        state.find_dir(parent)?.change(now, NameChange::Remove { name: name.to_owned() });
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let state = &mut *self.lock_state();
         begin(state, Kind::Remove)?;
