@@ -18,6 +18,8 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
+use crate::conditions::{Condition, Precondition};
+
 /// The version of the payload format written by this build.
 pub(crate) const PAYLOAD_FORMAT: u8 = 1;
 
@@ -37,6 +39,8 @@ pub struct Batch {
     payload: Vec<u8>,
     operations: usize,
     largest_value: usize,
+    /// Checked when the batch is committed; not part of its bytes.
+    conditions: Vec<Precondition>,
 }
 
 impl Batch {
@@ -65,6 +69,20 @@ impl Batch {
         self
     }
 
+    /// Sets `key` to `value`, and has the whole batch written only if the condition holds. All conditions of a batch
+    /// are checked at once, against the state before the batch; where one fails nothing is written and no offset is
+    /// taken ([`WriteError::PreconditionFailed`](crate::WriteError::PreconditionFailed)).
+    pub fn put_if(&mut self, key: u64, value: impl AsRef<[u8]>, condition: Condition) -> &mut Self {
+        self.require(key, condition);
+        self.put(key, value)
+    }
+
+    /// Removes `key`, and has the whole batch written only if the condition holds, as with [`Batch::put_if`].
+    pub fn delete_if(&mut self, key: u64, condition: Condition) -> &mut Self {
+        self.require(key, condition);
+        self.delete(key)
+    }
+
     /// Adds an event without a key. It is found again by its offset, with [`Engine::replay`](crate::Engine::replay).
     pub fn append(&mut self, payload: impl AsRef<[u8]>) -> &mut Self {
         self.start(APPEND);
@@ -88,6 +106,15 @@ impl Batch {
 
     pub(crate) fn largest_value(&self) -> usize {
         self.largest_value
+    }
+
+    pub(crate) fn take_conditions(&mut self) -> Vec<Precondition> {
+        std::mem::take(&mut self.conditions)
+    }
+
+    /// Attaches a condition to the operation that comes next.
+    fn require(&mut self, key: u64, expected: Condition) {
+        self.conditions.push(Precondition { index: self.operations, key, expected });
     }
 
     pub(crate) fn into_payload(self) -> Bytes {

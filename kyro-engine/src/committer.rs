@@ -16,9 +16,11 @@ use crossbeam_channel::Sender;
 use kyro_wal::SpareJob;
 
 use crate::commit::{Committed, Promise};
+use crate::conditions::{GroupState, Precondition};
 use crate::error::WriteError;
 use crate::options::Durability;
 use crate::queue::{Patience, Request, Requests, Write};
+use crate::reading::Reading;
 use crate::shared::Shared;
 
 pub(crate) use log::{Log, Start};
@@ -53,6 +55,12 @@ pub(crate) struct Committer {
     /// Takes preallocation off this thread.
     spare_jobs: Sender<SpareJob>,
     pending: Vec<Pending>,
+    /// What they make of their keys, as far as conditions asked.
+    group_state: GroupState,
+    /// Batches of the group whose conditions failed because of others in it: answered when those are durable.
+    refused: Vec<(Promise, WriteError)>,
+    /// Whether one of the group is to be synced, whatever the mode.
+    sync_group: bool,
     /// Written since the last sync.
     unsynced: bool,
     /// The last group has no witness yet.
@@ -91,6 +99,9 @@ impl Committer {
             begun: start.begun,
             spare_jobs,
             pending: Vec::new(),
+            group_state: GroupState::default(),
+            refused: Vec::new(),
+            sync_group: false,
             unsynced: false,
             last_sync: Instant::now(),
             expected_batches: 0,
@@ -202,7 +213,8 @@ impl Committer {
     }
 
     fn append(&mut self, write: Write) {
-        let Write { payload, operations, promise } = write;
+        let Write { payload, operations, conditions, sync, promise } = write;
+        let Some(promise) = self.check(&conditions, promise) else { return };
         let wal = match self.live() {
             Ok(wal) => wal,
             Err(error) => return promise.fill(Err(error)),
@@ -212,7 +224,10 @@ impl Committer {
         #[cfg(mutant = "split_batch")]
         let appended = mutant::append_in_two(wal, operations, &payload);
         match appended {
-            Ok(first_offset) => self.pending.push(Pending { first_offset, operations, payload, promise }),
+            Ok(first_offset) => {
+                self.sync_group |= sync;
+                self.pending.push(Pending { first_offset, operations, payload, promise });
+            }
             Err(kyro_wal::Error::TooLarge { bytes, max_bytes, .. }) => {
                 promise.fill(Err(WriteError::TooLarge { what: "batch", bytes, limit: max_bytes }));
             }
@@ -220,20 +235,71 @@ impl Committer {
         }
     }
 
+    /// Checks the conditions of a batch. Answers it where one fails, and otherwise gives its promise back.
+    fn check(&mut self, conditions: &[Precondition], promise: Promise) -> Option<Promise> {
+        if conditions.is_empty() {
+            return Some(promise);
+        }
+        let pending = self.pending.iter().map(|pending| (pending.first_offset, &pending.payload));
+        if let Err(error) = self.group_state.extend(pending) {
+            // Our own bytes, laid down by `Batch`: only a bug or bad memory comes here.
+            promise.fill(Err(WriteError::NotWritten { reason: error.to_string().into() }));
+            return None;
+        }
+        let shared = &self.shared;
+        let sources = shared.views.load();
+        let reading =
+            Reading { sources: &sources, visible: shared.visible.next(), counters: &shared.counters };
+        match self.group_state.check(conditions, |key| reading.offset(key)) {
+            Ok(checked) if checked.failed.is_empty() => return Some(promise),
+            Ok(checked) => {
+                let error = WriteError::PreconditionFailed { failed: checked.failed };
+                if checked.on_group {
+                    self.refused.push((promise, error));
+                } else {
+                    promise.fill(Err(error));
+                }
+            }
+            Err(error) => promise.fill(Err(WriteError::Unchecked(Arc::new(error)))),
+        }
+        None
+    }
+
     fn finish_group(&mut self) {
-        let Log::Live(wal) = &mut self.log else { return };
+        let outcome = self.commit_pending();
+        if let Err(error) = &outcome {
+            for pending in self.pending.drain(..) {
+                pending.promise.fill(Err(error.clone()));
+            }
+        }
+        for (promise, error) in self.refused.drain(..) {
+            // Where what it failed on was not written either, it says no more than that.
+            promise.fill(Err(match &outcome {
+                Ok(()) => error,
+                Err(WriteError::StorageFull { reason }) => {
+                    WriteError::StorageFull { reason: Arc::clone(reason) }
+                }
+                Err(other) => WriteError::NotWritten { reason: other.to_string().into() },
+            }));
+        }
+        self.group_state.clear();
+        self.sync_group = false;
+    }
+
+    /// Writes, syncs and applies the group. After an error its batches are still to be answered with it.
+    fn commit_pending(&mut self) -> Result<(), WriteError> {
+        let Log::Live(wal) = &mut self.log else { return Ok(()) };
         if self.pending.is_empty() {
-            return;
+            return Ok(());
         }
         if let Err(error) = wal.write_group() {
             // The log has dropped the group and taken its offsets back, whatever the error.
-            let error = self.failed(&error);
-            self.fail_pending(&error);
-            return;
+            return Err(self.failed(&error));
         }
         self.unsynced = true;
         self.unconfirmed = true;
         let sync_now = match self.shared.options.durability {
+            _ if self.sync_group => true,
             Durability::Always => true,
             Durability::Interval(period) => self.last_sync.elapsed() >= period,
             Durability::Never => false,
@@ -248,15 +314,15 @@ impl Committer {
                 WriteError::Poisoned { reason } => reason,
                 other => other.to_string().into(),
             };
-            self.fail_pending(&WriteError::CommitUnknown { reason });
-            return;
+            return Err(WriteError::CommitUnknown { reason });
         }
-        self.apply_group();
+        self.apply_group()?;
         self.after_group();
+        Ok(())
     }
 
     /// The group is as durable as promised: make it visible and answer its writers.
-    fn apply_group(&mut self) {
+    fn apply_group(&mut self) -> Result<(), WriteError> {
         let delta = Arc::clone(&self.shared.views.load().delta);
         let commits = &self.shared.commits;
         commits.group_sizes.observe(self.pending.len() as u64);
@@ -267,7 +333,7 @@ impl Committer {
                 Err(error) => {
                     // Our own bytes, laid down by `Batch`: only a bug or bad memory comes here.
                     let reason = self.shared.health.poison(error.to_string());
-                    return self.fail_pending(&WriteError::CommitUnknown { reason });
+                    return Err(WriteError::CommitUnknown { reason });
                 }
             }
             next = pending.first_offset + u64::from(pending.operations);
@@ -280,6 +346,7 @@ impl Committer {
             let last_offset = first_offset + u64::from(operations) - 1;
             promise.fill(Ok(Committed { first_offset, last_offset }));
         }
+        Ok(())
     }
 
     fn after_group(&mut self) {
@@ -292,12 +359,6 @@ impl Committer {
         }
         if self.shared.flush_is_due() {
             self.shared.flusher.ring();
-        }
-    }
-
-    fn fail_pending(&mut self, error: &WriteError) {
-        for pending in self.pending.drain(..) {
-            pending.promise.fill(Err(error.clone()));
         }
     }
 }

@@ -1,27 +1,26 @@
 //! The handle: what an application calls.
 
 mod reads;
+mod writes;
+
+pub use writes::WriteOptions;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use kyro_wal::storage::{RealStorage, Storage};
 
-use crate::batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
-use crate::commit::{self, Commit};
 use crate::compaction::CompactReport;
 use crate::error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError};
 use crate::maintenance::{self, FlushReport, IndexReport, WarmReport};
 use crate::open::{Opened, open};
 use crate::options::Options;
-use crate::queue::{Request, Write};
+use crate::queue::Request;
 use crate::replay::Replay;
 use crate::shared::{Chore, Shared};
-use crate::stalls::Stall;
 use crate::stats::Stats;
 use crate::threads::Threads;
 use crate::visible::VisibleAfter;
@@ -72,84 +71,6 @@ impl Engine {
         shared.flusher.ring();
         shared.compactor.ring();
         Ok(Self { shared, threads: Arc::new(threads) })
-    }
-
-    /// Hands a batch to the committer and returns at once.
-    ///
-    /// # Errors
-    /// [`WriteError::Busy`] where no more batches may wait (see [`Engine::write_waiting`]), and whatever else can be
-    /// said without the log: too large, empty, poisoned, closed. Everything else comes from the [`Commit`].
-    pub fn write(&self, batch: Batch) -> Result<Commit, WriteError> {
-        let (write, commit) = self.admit(batch)?;
-        let queued = if self.shared.is_over_budget() {
-            self.shared.queue.stalls.refused(Stall::Memory);
-            Err(WriteError::Busy { reason: "recent writes fill the memory budget and wait for a flush" })
-        } else {
-            self.shared.queue.try_write(write)
-        };
-        if matches!(queued, Err(WriteError::Busy { .. })) {
-            self.shared.commits.refused_busy.fetch_add(1, Ordering::Relaxed);
-        }
-        queued.map(|()| commit)
-    }
-
-    /// As [`Engine::write`], but waits where no more batches may wait: for the committer, and for a flush when
-    /// recent writes fill four times their memory budget.
-    ///
-    /// # Errors
-    /// As [`Engine::write`]; [`WriteError::Busy`] only where waiting is in vain because no flush will come or
-    /// flushes fail.
-    pub fn write_waiting(&self, batch: Batch) -> Result<Commit, WriteError> {
-        let (write, commit) = self.admit(batch)?;
-        let mut stalled = None;
-        while self.shared.is_over_budget() {
-            stalled.get_or_insert_with(Instant::now);
-            self.refuse_unless_writable()?;
-            if !self.shared.options.auto_flush || self.shared.health.failure(Chore::Flush).is_some() {
-                self.shared.commits.refused_busy.fetch_add(1, Ordering::Relaxed);
-                self.shared.queue.stalls.refused(Stall::Memory);
-                let reason = "recent writes fill the memory budget and cannot be flushed";
-                return Err(WriteError::Busy { reason });
-            }
-            self.shared.flusher.ring();
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        if let Some(start) = stalled {
-            self.shared.queue.stalls.waited(Stall::Memory, start);
-        }
-        self.shared.queue.write(write).map(|()| commit)
-    }
-
-    /// Sets `key` to `value` and waits until it is durable as the mode promises. Gives the operation's offset.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
-    pub fn put(&self, key: u64, value: impl AsRef<[u8]>) -> Result<u64, WriteError> {
-        let value = value.as_ref();
-        let mut batch = Batch::with_capacity(value.len() + 16);
-        batch.put(key, value);
-        self.commit(batch)
-    }
-
-    /// Removes `key` and waits. Deleting an absent key takes an offset too.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
-    pub fn delete(&self, key: u64) -> Result<u64, WriteError> {
-        let mut batch = Batch::with_capacity(16);
-        batch.delete(key);
-        self.commit(batch)
-    }
-
-    /// Adds an event without a key and waits. It stays in the log, and everything after it does, until the database
-    /// is removed.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
-    pub fn append(&self, payload: impl AsRef<[u8]>) -> Result<u64, WriteError> {
-        let mut batch = Batch::new();
-        batch.append(payload);
-        self.commit(batch)
     }
 
     /// One past the newest visible operation.
@@ -248,41 +169,6 @@ impl Engine {
     /// See [`CloseError`]. Everything acknowledged is as durable as the mode promised all the same.
     pub fn close(&self) -> Result<(), CloseError> {
         self.threads.stop(&self.shared)
-    }
-
-    fn commit(&self, batch: Batch) -> Result<u64, WriteError> {
-        self.write_waiting(batch)?.wait().map(|committed| committed.first_offset)
-    }
-
-    /// Checks a batch against the limits, and gives it its commit.
-    fn admit(&self, batch: Batch) -> Result<(Write, Commit), WriteError> {
-        self.refuse_unless_writable()?;
-        let too_large = |what, bytes: usize, limit: usize| {
-            let (bytes, limit) = (bytes as u64, limit as u64);
-            if bytes > limit { Err(WriteError::TooLarge { what, bytes, limit }) } else { Ok(()) }
-        };
-        too_large("value", batch.largest_value(), self.shared.options.max_value_bytes as usize)?;
-        too_large("batch", batch.bytes(), MAX_BATCH_BYTES)?;
-        if batch.len() > MAX_BATCH_OPERATIONS {
-            let (operations, limit) = (batch.len(), MAX_BATCH_OPERATIONS);
-            return Err(WriteError::TooManyOperations { operations, limit });
-        }
-        if batch.is_empty() {
-            return Err(WriteError::EmptyBatch);
-        }
-        let (promise, commit) = commit::pair();
-        let operations = batch.len() as u32;
-        Ok((Write { payload: batch.into_payload(), operations, promise }, commit))
-    }
-
-    fn refuse_unless_writable(&self) -> Result<(), WriteError> {
-        if self.shared.health.is_closed() {
-            return Err(WriteError::Closed);
-        }
-        match self.shared.health.poisoned() {
-            Some(reason) => Err(WriteError::Poisoned { reason }),
-            None => Ok(()),
-        }
     }
 
     fn refuse_closed(&self) -> Result<(), MaintenanceError> {

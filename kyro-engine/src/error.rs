@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::conditions::FailedPrecondition;
+
 /// Why [`Engine::open`](crate::Engine::open) refused. Nothing on disk was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -101,6 +103,15 @@ pub enum WriteError {
         /// What the committer is waiting for.
         reason: &'static str,
     },
+    /// A condition of the batch did not hold: nothing of it was written, and it took no offset.
+    #[error("{}", failed_text(.failed))]
+    PreconditionFailed {
+        /// Every condition that did not hold, in the batch's order.
+        failed: Vec<FailedPrecondition>,
+    },
+    /// What a condition asks about could not be read: nothing of the batch was written.
+    #[error("a condition of the batch could not be checked, nothing of it was written")]
+    Unchecked(#[source] Arc<ReadError>),
     /// The file system is full: nothing was written. Writing resumes when there is space again.
     #[error("no space left for the log: {reason}; nothing was written, free some space and try again")]
     StorageFull {
@@ -129,6 +140,16 @@ pub enum WriteError {
     /// The engine is closed.
     #[error("the engine is closed")]
     Closed,
+}
+
+fn failed_text(failed: &[FailedPrecondition]) -> String {
+    let first = failed.first().map_or_else(String::new, |first| {
+        let FailedPrecondition { index, key, expected, found, .. } = first;
+        let found =
+            found.map_or_else(|| "no value".to_owned(), |offset| format!("the value of offset {offset}"));
+        format!(": operation {index} expects key {key} to be {expected:?}, it has {found}")
+    });
+    format!("{} of the batch's conditions did not hold{first}; nothing was written", failed.len())
 }
 
 /// Why a read gave no answer.

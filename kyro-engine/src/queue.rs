@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 
 use crate::commit::Promise;
+use crate::conditions::Precondition;
 use crate::delta::Delta;
 use crate::error::{CloseError, MaintenanceError, WriteError};
 use crate::stalls::{Stall, Stalls};
@@ -23,6 +24,10 @@ const MAX_QUEUED_BYTES: u64 = 128 << 20;
 pub(crate) struct Write {
     pub(crate) payload: Bytes,
     pub(crate) operations: u32,
+    /// What must hold for it to be written.
+    pub(crate) conditions: Vec<Precondition>,
+    /// Whether it is acknowledged only after a sync, whatever the mode.
+    pub(crate) sync: bool,
     pub(crate) promise: Promise,
 }
 
@@ -260,7 +265,16 @@ mod tests {
 
     fn write(bytes: usize) -> (Write, commit::Commit) {
         let (promise, commit) = commit::pair();
-        (Write { payload: Bytes::from(vec![0; bytes]), operations: 1, promise }, commit)
+        (
+            Write {
+                payload: Bytes::from(vec![0; bytes]),
+                operations: 1,
+                conditions: Vec::new(),
+                sync: false,
+                promise,
+            },
+            commit,
+        )
     }
 
     #[test]

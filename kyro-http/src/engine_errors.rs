@@ -19,6 +19,7 @@ impl From<WriteError> for Problem {
             WriteError::StorageFull { .. } => Self::new(Code::InsufficientStorage, detail).retry_after(1),
             WriteError::CommitUnknown { .. } => Self::new(Code::CommitUnknown, detail),
             WriteError::Poisoned { .. } => Self::new(Code::ReadOnly, detail),
+            WriteError::Unchecked(error) => (&*error).into(),
             WriteError::Closed => draining(),
             _ => internal(&error),
         }
@@ -27,18 +28,23 @@ impl From<WriteError> for Problem {
 
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
+        (&error).into()
+    }
+}
+
+impl From<&ReadError> for Problem {
+    fn from(error: &ReadError) -> Self {
         match error {
             ReadError::Corrupt { file, offset, reason } => {
                 tracing::error!(file = %file.display(), offset, reason, "stored bytes are damaged");
                 let detail =
-                    format!("{} is damaged at byte {offset}; other keys go on being served", name(&file));
+                    format!("{} is damaged at byte {offset}; other keys go on being served", name(file));
                 Self::new(Code::DataCorruption, detail)
             }
             ReadError::HistoryGone { oldest } => {
-                let detail = ReadError::HistoryGone { oldest }.to_string();
-                Self { oldest: Some(oldest), ..Self::new(Code::HistoryGone, detail) }
+                Self { oldest: Some(*oldest), ..Self::new(Code::HistoryGone, error.to_string()) }
             }
-            other => internal(&other),
+            other => internal(other),
         }
     }
 }
