@@ -44,6 +44,18 @@ struct Pending {
     promise: Promise,
 }
 
+/// The group being gathered.
+#[derive(Debug, Default)]
+struct Group {
+    pending: Vec<Pending>,
+    /// What they make of their keys, as far as conditions asked.
+    state: GroupState,
+    /// Batches whose conditions failed because of others in the group: answered when those are durable.
+    refused: Vec<(Promise, WriteError)>,
+    /// Whether one of them is to be synced, whatever the mode.
+    sync: bool,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Committer {
@@ -54,13 +66,7 @@ pub(crate) struct Committer {
     oldest_event: Option<u64>,
     /// Takes preallocation off this thread.
     spare_jobs: Sender<SpareJob>,
-    pending: Vec<Pending>,
-    /// What they make of their keys, as far as conditions asked.
-    group_state: GroupState,
-    /// Batches of the group whose conditions failed because of others in it: answered when those are durable.
-    refused: Vec<(Promise, WriteError)>,
-    /// Whether one of the group is to be synced, whatever the mode.
-    sync_group: bool,
+    group: Group,
     /// Written since the last sync.
     unsynced: bool,
     /// The last group has no witness yet.
@@ -98,10 +104,7 @@ impl Committer {
             epoch: start.epoch,
             begun: start.begun,
             spare_jobs,
-            pending: Vec::new(),
-            group_state: GroupState::default(),
-            refused: Vec::new(),
-            sync_group: false,
+            group: Group::default(),
             unsynced: false,
             last_sync: Instant::now(),
             expected_batches: 0,
@@ -225,8 +228,8 @@ impl Committer {
         let appended = mutant::append_in_two(wal, operations, &payload);
         match appended {
             Ok(first_offset) => {
-                self.sync_group |= sync;
-                self.pending.push(Pending { first_offset, operations, payload, promise });
+                self.group.sync |= sync;
+                self.group.pending.push(Pending { first_offset, operations, payload, promise });
             }
             Err(kyro_wal::Error::TooLarge { bytes, max_bytes, .. }) => {
                 promise.fill(Err(WriteError::TooLarge { what: "batch", bytes, limit: max_bytes }));
@@ -240,8 +243,8 @@ impl Committer {
         if conditions.is_empty() {
             return Some(promise);
         }
-        let pending = self.pending.iter().map(|pending| (pending.first_offset, &pending.payload));
-        if let Err(error) = self.group_state.extend(pending) {
+        let pending = self.group.pending.iter().map(|pending| (pending.first_offset, &pending.payload));
+        if let Err(error) = self.group.state.extend(pending) {
             // Our own bytes, laid down by `Batch`: only a bug or bad memory comes here.
             promise.fill(Err(WriteError::NotWritten { reason: error.to_string().into() }));
             return None;
@@ -250,12 +253,12 @@ impl Committer {
         let sources = shared.views.load();
         let reading =
             Reading { sources: &sources, visible: shared.visible.next(), counters: &shared.counters };
-        match self.group_state.check(conditions, |key| reading.offset(key)) {
+        match self.group.state.check(conditions, |key| reading.offset(key)) {
             Ok(checked) if checked.failed.is_empty() => return Some(promise),
             Ok(checked) => {
                 let error = WriteError::PreconditionFailed { failed: checked.failed };
                 if checked.on_group {
-                    self.refused.push((promise, error));
+                    self.group.refused.push((promise, error));
                 } else {
                     promise.fill(Err(error));
                 }
@@ -268,11 +271,11 @@ impl Committer {
     fn finish_group(&mut self) {
         let outcome = self.commit_pending();
         if let Err(error) = &outcome {
-            for pending in self.pending.drain(..) {
+            for pending in self.group.pending.drain(..) {
                 pending.promise.fill(Err(error.clone()));
             }
         }
-        for (promise, error) in self.refused.drain(..) {
+        for (promise, error) in self.group.refused.drain(..) {
             // Where what it failed on was not written either, it says no more than that.
             promise.fill(Err(match &outcome {
                 Ok(()) => error,
@@ -282,14 +285,14 @@ impl Committer {
                 Err(other) => WriteError::NotWritten { reason: other.to_string().into() },
             }));
         }
-        self.group_state.clear();
-        self.sync_group = false;
+        self.group.state.clear();
+        self.group.sync = false;
     }
 
     /// Writes, syncs and applies the group. After an error its batches are still to be answered with it.
     fn commit_pending(&mut self) -> Result<(), WriteError> {
         let Log::Live(wal) = &mut self.log else { return Ok(()) };
-        if self.pending.is_empty() {
+        if self.group.pending.is_empty() {
             return Ok(());
         }
         if let Err(error) = wal.write_group() {
@@ -299,7 +302,7 @@ impl Committer {
         self.unsynced = true;
         self.unconfirmed = true;
         let sync_now = match self.shared.options.durability {
-            _ if self.sync_group => true,
+            _ if self.group.sync => true,
             Durability::Always => true,
             Durability::Interval(period) => self.last_sync.elapsed() >= period,
             Durability::Never => false,
@@ -325,9 +328,9 @@ impl Committer {
     fn apply_group(&mut self) -> Result<(), WriteError> {
         let delta = Arc::clone(&self.shared.views.load().delta);
         let commits = &self.shared.commits;
-        commits.group_sizes.observe(self.pending.len() as u64);
+        commits.group_sizes.observe(self.group.pending.len() as u64);
         let mut next = self.shared.visible.next();
-        for pending in &self.pending {
+        for pending in &self.group.pending {
             match delta.apply(pending.first_offset, pending.payload.clone()) {
                 Ok(applied) => self.oldest_event = self.oldest_event.or(applied.first_event),
                 Err(error) => {
@@ -340,9 +343,9 @@ impl Committer {
             commits.operations.fetch_add(u64::from(pending.operations), Ordering::Relaxed);
         }
         // Whoever waits now and whoever is about to be answered: as many may be in the next group.
-        self.expected_batches = self.pending.len() + self.requests.batches();
+        self.expected_batches = self.group.pending.len() + self.requests.batches();
         self.shared.visible.publish(next);
-        for Pending { first_offset, operations, promise, .. } in self.pending.drain(..) {
+        for Pending { first_offset, operations, promise, .. } in self.group.pending.drain(..) {
             let last_offset = first_offset + u64::from(operations) - 1;
             promise.fill(Ok(Committed { first_offset, last_offset }));
         }

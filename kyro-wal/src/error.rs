@@ -214,16 +214,18 @@ impl Corruption {
 
     /// What is wrong and how far the log is good, without the place: for a message that names it already.
     pub fn reason(&self) -> String {
-        let mut text = self.what.to_owned();
-        if let (Some(expected), Some(found)) = (self.expected, self.found) {
-            text += &format!(" (checksum {expected:08x} expected, {found:08x} found)");
-        }
-        text += &match self.last_good_offset {
-            Some(offset) => format!("; the last good offset is {offset}"),
-            None => "; no offset before it is good".to_owned(),
+        let sums = match (self.expected, self.found) {
+            (Some(expected), Some(found)) => {
+                format!(" (checksum {expected:08x} expected, {found:08x} found)")
+            }
+            _ => String::new(),
+        };
+        let good = match self.last_good_offset {
+            Some(offset) => format!("the last good offset is {offset}"),
+            None => "no offset before it is good".to_owned(),
         };
         let frames = if self.frames_after == 1 { "frame follows" } else { "frames follow" };
-        text + &format!(", and {} valid {frames}", self.frames_after)
+        format!("{}{sums}; {good}, and {} valid {frames}", self.what, self.frames_after)
     }
 }
 
