@@ -5,7 +5,7 @@ impl super::Committer {
     /// Shows a group that no sync has covered yet.
     pub(super) fn publish_unsynced(&self) {
         let delta = std::sync::Arc::clone(&self.shared.views.load().delta);
-        for pending in &self.pending {
+        for pending in &self.group.pending {
             delta.apply(pending.first_offset, pending.payload.clone()).ok();
             self.shared.visible.publish(pending.first_offset + u64::from(pending.operations));
         }
