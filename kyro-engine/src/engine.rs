@@ -20,7 +20,7 @@ use crate::open::{Opened, open};
 use crate::options::Options;
 use crate::queue::Request;
 use crate::replay::Replay;
-use crate::shared::{Chore, Shared};
+use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::threads::Threads;
 use crate::visible::VisibleAfter;

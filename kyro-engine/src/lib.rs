@@ -37,7 +37,6 @@ mod committer;
 mod compaction;
 mod conditions;
 mod count;
-mod count;
 mod counters;
 mod cursor;
 mod delta;
