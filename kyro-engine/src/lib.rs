@@ -57,6 +57,7 @@ mod options;
 mod pace;
 mod queue;
 mod reading;
+mod repair;
 mod replay;
 mod run_files;
 mod run_writer;
@@ -82,6 +83,10 @@ pub use histogram::Histogram;
 pub use maintenance::{FlushReport, IndexReport, WarmReport};
 pub use manifest::MANIFEST_FORMAT;
 pub use options::{Durability, OnProgress, Options, Progress};
+pub use repair::{
+    FileDamage, LostEntries, LostKey, LostOffsets, Renumbered, RepairError, RepairOptions, RepairReport,
+    Unfinished, repair, repair_on,
+};
 pub use replay::{Event, EventOp, Replay};
 pub use scan::{Entry, EntryRef, Scan, ScanIter};
 pub use stalls::StallStats;

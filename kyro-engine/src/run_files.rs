@@ -176,7 +176,7 @@ fn build_index(shared: &Shared, run: &Run<Bytes>, number: u64) -> Result<Rmi<Byt
 }
 
 /// The bytes of a new index. The key column must have been verified.
-fn train(run: &Run<Bytes>) -> Result<Vec<u8>, String> {
+pub(crate) fn train(run: &Run<Bytes>) -> Result<Vec<u8>, String> {
     let index = Rmi::build(run.keys(), &BuildOptions::default()).map_err(|error| error.to_string())?;
     index.encode(&column_of(run)).map_err(|error| error.to_string())
 }
@@ -241,7 +241,7 @@ fn open_index(run: &Run<Bytes>, bytes: Bytes) -> Result<Rmi<Bytes>, String> {
 }
 
 /// An immutable file's bytes: mapped where there is a real file.
-fn map(storage: &dyn Storage, path: &Path) -> io::Result<Bytes> {
+pub(crate) fn map(storage: &dyn Storage, path: &Path) -> io::Result<Bytes> {
     let mapping = match storage.load(path)? {
         Contents::File(file) => Mapping::map(&file)?,
         Contents::Bytes(bytes) => Mapping::from_bytes(bytes),

@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use kyro_engine::Durability;
 
 use crate::build_info;
+use crate::repair::RepairArgs;
 use crate::verify::VerifyArgs;
 
 /// A durable u64-to-bytes store over HTTP, whose read path is a learned index.
@@ -39,6 +40,8 @@ pub(crate) enum Verb {
     Load(Box<LoadArgs>),
     /// Read and check everything in a data directory; change nothing
     Verify(VerifyArgs),
+    /// Salvage a damaged data directory into a new one; say everything that is lost
+    Repair(RepairArgs),
 }
 
 /// How log lines look.

@@ -1,4 +1,4 @@
-//! The KyroDB server and its operator verbs: `serve`, `load` and `verify`.
+//! The KyroDB server and its operator verbs: `serve`, `load`, `verify` and `repair`.
 //!
 //! The only crate that knows JSON, tokio, HTTP or Prometheus; everything durable is behind [`kyro_engine::Engine`].
 //! The contract of the routes, limits, error codes and exit codes is in `docs/http.md`.
@@ -33,6 +33,7 @@ mod print_config;
 mod problem;
 mod rate_limit;
 mod read_body;
+mod repair;
 mod replay;
 mod route;
 mod run;

@@ -33,6 +33,7 @@ mod iter;
 mod locator;
 mod mapping;
 mod run;
+pub mod salvage;
 mod verify;
 mod writer;
 

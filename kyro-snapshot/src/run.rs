@@ -70,9 +70,15 @@ impl<B: AsRef<[u8]>> Run<B> {
         if !address.is_multiple_of(align_of::<u64>()) {
             return Err(OpenError::Misaligned { address, needed: align_of::<u64>() });
         }
+        let (info, footer) = (header.info(), footer.clone());
+        Ok(Self::assemble(bytes, info, footer, layout))
+    }
+
+    /// A run whose sections lie as `layout` says, which must be inside `bytes`.
+    pub(crate) fn assemble(bytes: B, info: RunInfo, footer: Footer, layout: Layout) -> Self {
         let width = footer.fixed_width.get();
-        // Every position is at most the length of `file`, a usize.
-        Ok(Self {
+        // Every position is at most the length of the file, a usize.
+        Self {
             touched: FirstTouch::new(layout.blocks),
             entries: footer.entries.get() as usize,
             keys_at: layout.keys_at as usize,
@@ -82,11 +88,11 @@ impl<B: AsRef<[u8]>> Run<B> {
             value_bytes: footer.value_bytes.get(),
             fixed_width: (width != NO_FIXED_WIDTH).then_some(width as u32),
             layout,
-            info: header.info(),
-            uuid_checksum: crc32fast::hash(&header.run),
-            footer: footer.clone(),
+            info,
+            uuid_checksum: crc32fast::hash(&info.uuid),
+            footer,
             bytes,
-        })
+        }
     }
 
     /// Entries, tombstones included.

@@ -107,7 +107,9 @@ fn no_damage_stops_it_and_no_byte_is_left_out() {
                 reached = to;
             })
             .unwrap();
-            assert_eq!(reached, whole.len() as u64 - 4096, "{len} at {at}");
+            // Where the footer cannot be told from frames that were cut off, its block is looked at too.
+            let (end, footer) = (whole.len() as u64, until > whole.len() - 4096);
+            assert!(reached == end - 4096 || (footer && reached == end), "{len} at {at}: {reached}");
         }
     }
 }

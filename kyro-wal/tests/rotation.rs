@@ -3,7 +3,7 @@
 
 mod rig;
 
-use kyro_wal::{Recovery, SEGMENT_OFFSETS, Tail};
+use kyro_wal::{Recovery, SEGMENT_OFFSETS, Tail, Wal};
 use rig::*;
 
 #[test]
@@ -144,4 +144,26 @@ fn a_spare_is_used_and_one_left_behind_is_taken_over() {
     assert!(!disk.contents().keys().any(|path| path.ends_with("spare.ready")));
     drop(wal);
     assert_eq!(recover(&disk, expected()).unwrap().0.len(), 3);
+}
+
+#[test]
+fn a_log_starts_and_goes_on_at_a_given_offset() {
+    let disk = disk();
+    let mut wal = Wal::create_at(shared(&disk), dir(), identity(), options(), 1000).unwrap();
+    assert_eq!(wal.append(3, b"first").unwrap(), 1000);
+    wal.skip_to(1003).unwrap();
+    assert_eq!((wal.next_offset(), wal.stats().segments), (1003, 1), "nothing to give up");
+    wal.skip_to(2000).unwrap();
+    assert_eq!(wal.append(1, b"second").unwrap(), 2000);
+    wal.skip_to(1500).unwrap();
+    wal.skip_to(1 << 40).unwrap();
+    let mark = wal.close().unwrap();
+    assert_eq!(mark.next_offset, 1 << 40);
+    let mut expected = with_mark(mark);
+    expected.replay_from = 1000;
+    let (read, wal, tail) = recover(&disk, expected).unwrap();
+    let read: Vec<(u64, Vec<u8>)> =
+        read.into_iter().map(|record| (record.first_offset, record.payload)).collect();
+    assert_eq!(read, [(1000, b"first".to_vec()), (2000, b"second".to_vec())]);
+    assert_eq!((tail, wal.next_offset()), (Tail::Clean, 1 << 40));
 }

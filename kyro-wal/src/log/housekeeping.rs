@@ -27,6 +27,26 @@ impl Wal {
         Ok(self.live.segment.number())
     }
 
+    /// Gives up the offsets below `offset`: writes what is gathered in the group, and goes on at `offset` in a new
+    /// segment. Does nothing when the log is there already or further.
+    ///
+    /// # Errors
+    /// As [`write_group`](Self::write_group); whether the offsets were given up is then for
+    /// [`next_offset`](Self::next_offset) to say.
+    pub fn skip_to(&mut self, offset: u64) -> Result<(), Error> {
+        self.write_group()?;
+        if offset <= self.next_offset {
+            return Ok(());
+        }
+        let (next_offset, segment) = (self.next_offset, self.live.segment.number());
+        self.next_offset = offset;
+        let rotated = self.rotate_for(0, 0);
+        if rotated.is_err() && self.live.segment.number() == segment {
+            self.next_offset = next_offset;
+        }
+        rotated
+    }
+
     /// The oldest segment that [`purge_before`](Self::purge_before) with this offset would leave. Store it durably as
     /// [`Expected::first_segment`](crate::Expected::first_segment) before purging.
     pub fn first_segment_after_purge(&self, offset: u64) -> u64 {

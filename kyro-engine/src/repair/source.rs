@@ -1,0 +1,296 @@
+//! What there is of a damaged directory: its manifest or what stands for it, its runs, its log.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use kyro_wal::inspect;
+use kyro_wal::storage::{LockError, LockGuard, Storage};
+
+use super::error::RepairError;
+use super::log::{Expectation, Plan};
+use super::merge::united;
+use super::report::{LostEntries, LostOffsets, RepairReport};
+use super::runs::RunFile;
+use super::segment::Segment;
+use crate::error::OpenError;
+use crate::manifest::{FILE_NAME, Manifest, ManifestFile};
+use crate::options::Options;
+use crate::run_files::{index_path, run_path};
+use crate::shared::{ProgressMeter, RUNS_DIR, WAL_DIR};
+
+/// Epochs tried for a segment whose header is damaged.
+const EPOCHS_TRIED: u64 = 256;
+
+/// Everything that was found.
+#[derive(Debug)]
+pub(super) struct Source {
+    _lock: Option<Box<dyn LockGuard>>,
+    pub(super) manifest: Option<Manifest>,
+    /// Newest first.
+    pub(super) runs: Vec<RunFile>,
+    /// Oldest first.
+    pub(super) segments: Vec<Segment>,
+    /// The largest epoch that was found.
+    pub(super) epoch: u64,
+    /// Below this offset the runs have the outcome of every operation.
+    pub(super) replay_from: u64,
+}
+
+/// Refuses a target that holds something or lies in the source.
+pub(super) fn check_target(storage: &dyn Storage, dir: &Path, into: &Path) -> Result<(), RepairError> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if absolute(into).starts_with(absolute(dir)) {
+        return Err(RepairError::TargetInside { dir: dir.to_owned(), into: into.to_owned() });
+    }
+    match storage.list(into) {
+        Ok(names) if names.is_empty() => Ok(()),
+        Ok(_) => Err(RepairError::TargetNotEmpty { dir: into.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(RepairError::io("list", into)(error)),
+    }
+}
+
+impl Source {
+    /// Locks the directory and reads what is there.
+    pub(super) fn read(
+        storage: &dyn Storage,
+        dir: &Path,
+        options: &Options,
+        report: &mut RepairReport,
+    ) -> Result<Self, RepairError> {
+        let names = storage.list(dir).map_err(RepairError::io("list", dir))?;
+        if ![FILE_NAME, WAL_DIR, RUNS_DIR].iter().any(|ours| names.iter().any(|name| name == ours)) {
+            return Err(RepairError::NotADatabase { dir: dir.to_owned() });
+        }
+        let lock = lock(storage, dir)?;
+        report.locked = lock.is_some();
+        let manifest = manifest(storage, dir, report)?;
+        let (runs_dir, wal_dir) = (dir.join(RUNS_DIR), dir.join(WAL_DIR));
+        let paths = inspect::segments(storage, &wal_dir).unwrap_or_default();
+        let mut meter = ProgressMeter::new(options, "read runs", "bytes");
+        let mut progress = |done, total| meter.at(done, Some(total));
+        let mut runs = Vec::new();
+        match &manifest {
+            Some(manifest) => {
+                for entry in &manifest.runs {
+                    let path = run_path(&runs_dir, entry.number);
+                    runs.push((0, RunFile::open(storage, path, Some(entry), report, &mut progress)?));
+                }
+            }
+            None => {
+                for (number, path) in run_files(storage, &runs_dir) {
+                    runs.push((number, RunFile::open(storage, path, None, report, &mut progress)?));
+                }
+            }
+        }
+        let facts: Vec<_> =
+            paths.iter().filter_map(|path| inspect::segment_facts(storage, path).ok()).collect();
+        let uuid = manifest.as_ref().map(|manifest| manifest.uuid.0);
+        let of_segments = facts.iter().map(|facts| facts.uuid);
+        let of_runs =
+            runs.iter().filter_map(|(_, run)| run.opened.as_ref().map(|opened| opened.run.info().database));
+        let uuid = uuid.or_else(|| most_frequent(of_segments.chain(of_runs)));
+        let Some(uuid) = uuid else { return Err(RepairError::NothingLeft { dir: dir.to_owned() }) };
+        if manifest.is_none() {
+            keep_in_force(&mut runs, uuid, report);
+        }
+        let runs: Vec<RunFile> = runs.into_iter().map(|(_, run)| run).collect();
+        note_unnamed(storage, &runs_dir, manifest.as_ref(), report);
+
+        let of_runs = runs.iter().filter_map(|run| run.opened.as_ref().map(|opened| opened.run.info().epoch));
+        let epochs = facts.iter().map(|facts| facts.epoch).chain(of_runs);
+        let epoch = epochs.chain(manifest.as_ref().map(|manifest| manifest.epoch)).max().unwrap_or(0);
+        let epochs = (epoch + 2).saturating_sub(EPOCHS_TRIED).max(1)..=epoch + 2;
+        let segments = segments(storage, &paths, uuid, &epochs, options, report)?;
+        let after_runs = after(&runs);
+        let replay_from = manifest.as_ref().map_or(after_runs, |manifest| manifest.wal.replay_from);
+        Ok(Self { _lock: lock, manifest, runs, segments, epoch, replay_from })
+    }
+
+    pub(super) fn expectation(&self, dir: &Path) -> Expectation<'_> {
+        Expectation {
+            wal_dir: dir.join(WAL_DIR),
+            manifest: self.manifest.as_ref(),
+            after_runs: after(&self.runs),
+        }
+    }
+
+    /// Finds between which offsets each run's entries lie, and reports what the runs lost and the log has not got.
+    pub(super) fn with_bounds(mut self, plan: &Plan, report: &mut RepairReport) -> Self {
+        let known: Vec<_> = self.runs.iter().map(RunFile::known_offsets).collect();
+        let end = if self.manifest.is_some() { self.replay_from } else { plan.next_offset };
+        for (index, run) in self.runs.iter_mut().enumerate() {
+            let newer = known[..index].iter().flatten().map(|&(least, _)| least);
+            let older = known[index + 1..].iter().flatten().map(|&(_, most)| most + 1);
+            let sure = run.opened.as_ref().and_then(|opened| opened.offsets.clone());
+            let (low, below) = (older.max().unwrap_or(0), newer.chain([end]).min().unwrap_or(end));
+            // Without a manifest nothing says where among the others one belongs that cannot be read.
+            let anywhere = self.manifest.is_none() && run.opened.is_none();
+            let (low, below) = if anywhere { (0, end) } else { (low, below) };
+            run.offsets = sure.unwrap_or(low..=below.saturating_sub(1));
+            run.report_lost(plan, report);
+        }
+        self
+    }
+
+    /// Keys for which a run may have lost its entry.
+    pub(super) fn lost_places(&self) -> Vec<RangeInclusive<u64>> {
+        let gone = self.runs.iter().filter(|run| run.opened.is_none()).map(|_| 0..=u64::MAX);
+        let gaps = self.runs.iter().flat_map(|run| run.gaps.iter().map(|gap| gap.keys.clone()));
+        united(gone.chain(gaps).collect())
+    }
+}
+
+impl RunFile {
+    fn report_lost(&self, plan: &Plan, report: &mut RepairReport) {
+        let (first, last) = (*self.offsets.start(), *self.offsets.end());
+        let lost = plan.uncovered(first, last.saturating_add(1));
+        if self.opened.is_none() && self.entries != Some(0) {
+            let entries =
+                self.entries.map_or(String::new(), |entries| format!(" with its {entries} entries"));
+            report.lost_offsets.extend(lost.iter().map(|&(first, next)| LostOffsets {
+                first,
+                last: Some(next - 1),
+                file: self.path.clone(),
+                why: format!("the run{entries} cannot be read; only some of these offsets were in it"),
+                in_runs: false,
+            }));
+        }
+        for gap in &self.gaps {
+            let offsets: Vec<u64> =
+                gap.offsets.iter().copied().filter(|&offset| !plan.covers(offset)).collect();
+            let others = gap.unknown > 0 && !lost.is_empty();
+            if !offsets.is_empty() || others {
+                report.lost_entries.push(LostEntries {
+                    file: self.path.clone(),
+                    positions: gap.positions.start as u64..gap.positions.end as u64,
+                    keys: gap.keys.clone(),
+                    offsets,
+                    other_offsets: others.then(|| self.offsets.clone()),
+                });
+            }
+        }
+    }
+}
+
+fn lock(storage: &dyn Storage, dir: &Path) -> Result<Option<Box<dyn LockGuard>>, RepairError> {
+    match storage.lock(&dir.join("LOCK")) {
+        Ok(guard) => Ok(Some(guard)),
+        Err(LockError::Held { pid }) => Err(RepairError::Locked { dir: dir.to_owned(), pid }),
+        // A file system that cannot be written: nobody else writes there either.
+        Err(_) => Ok(None),
+    }
+}
+
+fn manifest(
+    storage: &dyn Storage,
+    dir: &Path,
+    report: &mut RepairReport,
+) -> Result<Option<Manifest>, RepairError> {
+    let path = dir.join(FILE_NAME);
+    let headers = "which files belong to the database is taken from their headers";
+    match ManifestFile::read(storage, dir) {
+        Ok(Some(manifest)) => return Ok(Some(manifest)),
+        Ok(None) => report.note(path, None, format!("it is missing; {headers}")),
+        Err(OpenError::NewerFormat { file, found, .. }) => {
+            return Err(RepairError::NewerFormat { file, what: format!("manifest format {found}") });
+        }
+        Err(OpenError::Corrupt { reason, .. }) => report.note(path, Some(0), format!("{reason}; {headers}")),
+        Err(error) => report.note(path, None, format!("{}; {headers}", crate::describe(&error))),
+    }
+    Ok(None)
+}
+
+/// The run files of a directory with their numbers.
+fn run_files(storage: &dyn Storage, runs_dir: &Path) -> Vec<(u64, PathBuf)> {
+    let names = storage.list(runs_dir).unwrap_or_default();
+    let numbered = names.iter().filter_map(|name| {
+        let number = u64::from_str_radix(name.strip_suffix(".run")?, 16).ok()?;
+        Some((number, runs_dir.join(name)))
+    });
+    numbered.collect()
+}
+
+/// Without a manifest: leaves out runs of another database and those that a later merge has replaced, and puts the rest
+/// in order. A run that shares offsets with one of a higher number went into it.
+fn keep_in_force(runs: &mut Vec<(u64, RunFile)>, uuid: [u8; 16], report: &mut RepairReport) {
+    let whole = |run: &RunFile| {
+        run.opened.as_ref().filter(|opened| opened.is_whole).and_then(|opened| opened.offsets.clone())
+    };
+    let merged: Vec<_> = runs.iter().filter_map(|(number, run)| Some((*number, whole(run)?))).collect();
+    runs.retain(|(number, run)| {
+        let foreign = run.opened.as_ref().is_some_and(|opened| {
+            let database = opened.run.info().database;
+            database != uuid && database != [0; 16]
+        });
+        let replaced = whole(run).is_some_and(|offsets| {
+            merged.iter().any(|(later, other)| {
+                later > number && other.start() <= offsets.end() && offsets.start() <= other.end()
+            })
+        });
+        if foreign || replaced {
+            report.ignored.push(run.path.clone());
+        }
+        !foreign && !replaced
+    });
+    runs.sort_by_key(|(_, run)| std::cmp::Reverse(run.known_offsets().map_or(0, |(_, most)| most)));
+}
+
+/// Files beside the runs that no manifest names.
+fn note_unnamed(
+    storage: &dyn Storage,
+    runs_dir: &Path,
+    manifest: Option<&Manifest>,
+    report: &mut RepairReport,
+) {
+    let Some(manifest) = manifest else { return };
+    let named = |path: &PathBuf| {
+        let mut files = manifest
+            .runs
+            .iter()
+            .flat_map(|run| [run_path(runs_dir, run.number), index_path(runs_dir, run.number)]);
+        files.any(|file| file == *path)
+    };
+    let files = storage.list(runs_dir).unwrap_or_default();
+    report.ignored.extend(files.iter().map(|name| runs_dir.join(name)).filter(|path| !named(path)));
+}
+
+fn segments(
+    storage: &dyn Storage,
+    paths: &[PathBuf],
+    uuid: [u8; 16],
+    epochs: &RangeInclusive<u64>,
+    options: &Options,
+    report: &mut RepairReport,
+) -> Result<Vec<Segment>, RepairError> {
+    let mut meter = ProgressMeter::new(options, "read log", "segments");
+    let mut segments: Vec<Segment> = Vec::new();
+    for (index, path) in paths.iter().enumerate() {
+        meter.at(index as u64, Some(paths.len() as u64));
+        let Some(segment) = Segment::read(storage, path, uuid, epochs.clone(), report)? else { continue };
+        // One that truncated the log says so: what it cut off is no part of it.
+        if segment.facts.as_ref().is_some_and(|facts| facts.truncates)
+            && let Some((number, _)) = segment.predecessor()
+        {
+            while let Some(cut) = segments.pop_if(|before| before.number > number) {
+                report.ignored.push(cut.path);
+            }
+        }
+        segments.push(segment);
+    }
+    Ok(segments)
+}
+
+fn most_frequent(uuids: impl Iterator<Item = [u8; 16]>) -> Option<[u8; 16]> {
+    let mut votes = BTreeMap::new();
+    uuids.filter(|uuid| *uuid != [0; 16]).for_each(|uuid| *votes.entry(uuid).or_insert(0) += 1);
+    votes.into_iter().max_by_key(|&(_, votes)| votes).map(|(uuid, _)| uuid)
+}
+
+/// The offset after the largest in any run.
+fn after(runs: &[RunFile]) -> u64 {
+    let last = runs.iter().filter_map(RunFile::known_offsets).map(|(_, most)| most).max();
+    last.map_or(0, |last| last + 1)
+}
