@@ -182,7 +182,7 @@ pub(crate) struct ManifestFile {
 }
 
 /// Largest manifest that is read: a thousand times what a few runs need.
-const MAX_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_BYTES: u64 = 16 << 20;
 
 impl ManifestFile {
     /// Writes the first manifest of a new database.

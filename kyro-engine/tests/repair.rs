@@ -89,7 +89,7 @@ fn build(shape: Shape, seed: u64) -> Built {
         for _ in 0..40 {
             let mut batch = Batch::new();
             let mut operations = Vec::new();
-            for _ in 0..1 + random.below(12) {
+            for _ in 0..=random.below(12) {
                 let key = random.below(400) * 1_000_003;
                 let kind = random.below(10);
                 if kind == 0 && shape.events {
@@ -205,15 +205,14 @@ fn check(disk: &SimDisk, model: &Model, report: &RepairReport, what: &str) -> us
         }
     }
     for (offset, payload) in &model.events {
-        match events.remove(offset) {
-            Some(found) => assert_eq!(&found, payload, "{what}"),
-            None => {
-                missing += 1;
-                assert!(
-                    is_covered(report, None, *offset),
-                    "{what}: event {offset} is lost in silence:\n{report}"
-                );
-            }
+        if let Some(found) = events.remove(offset) {
+            assert_eq!(&found, payload, "{what}");
+        } else {
+            missing += 1;
+            assert!(
+                is_covered(report, None, *offset),
+                "{what}: event {offset} is lost in silence:\n{report}"
+            );
         }
     }
     assert!(events.is_empty(), "{what}: events that were never written came out: {events:?}");

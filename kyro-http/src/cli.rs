@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use kyro_engine::Durability;
 
 use crate::build_info;
+use crate::inspect::InspectArgs;
 use crate::repair::RepairArgs;
 use crate::verify::VerifyArgs;
 
@@ -42,6 +43,8 @@ pub(crate) enum Verb {
     Verify(VerifyArgs),
     /// Salvage a damaged data directory into a new one; say everything that is lost
     Repair(RepairArgs),
+    /// Show one file of a database: log segment, run, index or manifest
+    Inspect(InspectArgs),
 }
 
 /// How log lines look.

@@ -1,4 +1,4 @@
-//! The KyroDB server and its operator verbs: `serve`, `load`, `verify` and `repair`.
+//! The KyroDB server and its operator verbs: `serve`, `load`, `verify`, `repair` and `inspect`.
 //!
 //! The only crate that knows JSON, tokio, HTTP or Prometheus; everything durable is behind [`kyro_engine::Engine`].
 //! The contract of the routes, limits, error codes and exit codes is in `docs/http.md`.
@@ -26,6 +26,7 @@ mod fields;
 pub mod fuzz;
 mod histogram;
 mod host_check;
+mod inspect;
 mod kv;
 mod load;
 mod metrics;

@@ -19,7 +19,7 @@ use crate::cli::{Cli, LogForm, ServeArgs, Verb};
 use crate::config::Config;
 use crate::exit::{Exit, advise};
 use crate::settings_file::{SettingsError, SettingsFile};
-use crate::{build_info, load, print_config, repair, server, settings_file, verify};
+use crate::{build_info, inspect, load, print_config, repair, server, settings_file, verify};
 
 /// Runs the command with these arguments, the program's name first, and gives its exit code: 0 done, 1 failed,
 /// 2 wrong usage, 4 damaged data, 5 data in use.
@@ -67,6 +67,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
             load::run(cli.data_dir, &arguments).into()
         }
         Verb::Verify(arguments) => verify::run(cli.data_dir, &arguments).into(),
+        Verb::Inspect(arguments) => inspect::run(&arguments).into(),
         Verb::Repair(arguments) => repair::run(cli.data_dir, &arguments).into(),
     }
 }

@@ -32,6 +32,7 @@ fn help_is_frozen() {
     insta::assert_snapshot!("help_load", plain(help(&["load", "--help"])));
     insta::assert_snapshot!("help_verify", plain(help(&["verify", "--help"])));
     insta::assert_snapshot!("help_repair", plain(help(&["repair", "--help"])));
+    insta::assert_snapshot!("help_inspect", plain(help(&["inspect", "--help"])));
 }
 
 #[test]

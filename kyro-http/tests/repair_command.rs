@@ -11,13 +11,17 @@ use std::process::Command;
 use running::{Ended, Server, command, ended, fresh};
 use serde_json::Value;
 
+/// Keys 0 to 50 in a run, 51 to 59 in the log, which no longer has what the run holds.
 fn filled(dir: &Path) {
     let server = Server::start(dir);
     for key in 0..50 {
         server.put(key, &format!("{key} {}", "v".repeat(500)));
     }
+    assert_eq!(server.stop().0, 0);
+    let server = Server::start(dir);
+    server.put(50, "in the run");
     server.post("/v1/snapshot", "");
-    for key in 50..60 {
+    for key in 51..60 {
         server.put(key, "in the log");
     }
     assert_eq!(server.stop().0, 0);

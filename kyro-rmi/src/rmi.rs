@@ -73,8 +73,12 @@ impl<B: AsRef<[u8]>> Rmi<B> {
         Ok(index)
     }
 
-    /// Opens encoded bytes without asking which column they belong to.
-    pub(crate) fn open_unbound(bytes: B) -> Result<Self, OpenError> {
+    /// Opens encoded bytes without asking which column they belong to: for looking at them.
+    /// [`column`](Self::column) says it. O(1).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for another column.
+    pub fn open_unbound(bytes: B) -> Result<Self, OpenError> {
         let header = format::decode(bytes.as_ref())?;
         let format::Header { column, model, stats, body_end } = header;
         Ok(Self { bytes, model, searcher: Searcher::new(), column, stats, body_end })

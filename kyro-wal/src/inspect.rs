@@ -156,7 +156,8 @@ pub fn segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<PathBuf>, Error
     Ok(numbers.into_iter().map(|number| dir.join(segment::name(number))).collect())
 }
 
-/// What header and footer of a segment say. Cost: two reads of 4 KiB.
+/// What header and footer of a segment say. Cost: two reads of 4 KiB. A file whose name is not that of a segment is taken
+/// for the one that its header says.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when the header is not right, [`Error::NewerFormat`], [`Error::UnknownChecksum`], [`Error::Io`].
@@ -226,7 +227,7 @@ fn number(path: &Path) -> Result<u64, Error> {
 }
 
 fn open(storage: &dyn Storage, path: &Path) -> Result<Segment, Error> {
-    Segment::open(storage, path.parent().unwrap_or(Path::new("")), number(path)?, None)
+    Segment::open_file(storage, path.to_owned(), number(path).ok(), None)
 }
 
 fn facts(segment: &Segment) -> SegmentFacts {

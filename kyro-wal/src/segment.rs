@@ -82,7 +82,16 @@ impl Segment {
         number: u64,
         uuid: Option<&[u8; 16]>,
     ) -> Result<Self, Error> {
-        let path = dir.join(name(number));
+        Self::open_file(storage, dir.join(name(number)), Some(number), uuid)
+    }
+
+    /// As [`open`](Self::open), for a file of any name; without a number its header says which segment it is.
+    pub(crate) fn open_file(
+        storage: &dyn Storage,
+        path: PathBuf,
+        number: Option<u64>,
+        uuid: Option<&[u8; 16]>,
+    ) -> Result<Self, Error> {
         let file = storage.open_read(&path).map_err(|error| Error::io("opening", &path, error))?;
         let io = |error| Error::io("reading", &path, error);
         let len = file.len().map_err(io)?;
@@ -95,6 +104,7 @@ impl Segment {
         {
             return Err(Error::WrongDatabase { file: path, found: header.uuid, expected });
         }
+        let number = number.unwrap_or(header.number);
         if header.number != number {
             return Err(damaged(&path, 32, "the header is that of another segment"));
         }

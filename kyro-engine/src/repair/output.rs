@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kyro_snapshot::{Run, RunInfo, WriteError, Writer};
-use kyro_wal::storage::{Storage, write_atomically};
+use kyro_wal::storage::{Storage, StorageFile, write_atomically};
 use kyro_wal::{CleanMark, Identity, Wal};
 
 use super::error::RepairError;
@@ -15,7 +15,7 @@ use super::merge::Candidate;
 use super::runs::Content;
 use crate::manifest::{Manifest, ManifestFile, RunEntry, Uuid, WalState};
 use crate::open::create_dir;
-use crate::run_files::{Sequential, index_path, load_run, map, run_path, train};
+use crate::run_files::{index_path, load_run, map, run_path, train};
 use crate::shared::{RUNS_DIR, WAL_DIR};
 
 /// Bytes of frames written at once.
@@ -66,24 +66,15 @@ impl Output {
 
     /// The new log, going on at `offset`.
     fn log(&mut self, offset: u64) -> Result<&mut Wal, RepairError> {
-        let wal = match self.wal.take() {
-            Some(mut wal) => {
-                if wal.next_offset() < offset {
-                    wal.skip_to(offset).map_err(log_error)?;
-                }
-                wal
+        let wal = if let Some(mut wal) = self.wal.take() {
+            if wal.next_offset() < offset {
+                wal.skip_to(offset).map_err(log_error)?;
             }
-            None => {
-                let identity = Identity { uuid: self.uuid, epoch: self.epoch };
-                Wal::create_at(
-                    Arc::clone(&self.storage),
-                    &self.wal_dir,
-                    identity,
-                    self.options.clone(),
-                    offset,
-                )
+            wal
+        } else {
+            let identity = Identity { uuid: self.uuid, epoch: self.epoch };
+            Wal::create_at(Arc::clone(&self.storage), &self.wal_dir, identity, self.options.clone(), offset)
                 .map_err(log_error)?
-            }
         };
         Ok(self.wal.insert(wal))
     }
@@ -205,6 +196,24 @@ impl Output {
             .map_err(RepairError::io("write", &index_path))?;
         let (entries, bytes) = (run.len() as u64, run.file_bytes());
         Ok(Some(RunEntry { number: 1, uuid: Uuid(run.uuid()), entries, bytes }))
+    }
+}
+
+/// A file written from front to back.
+struct Sequential {
+    file: Box<dyn StorageFile>,
+    at: u64,
+}
+
+impl io::Write for Sequential {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

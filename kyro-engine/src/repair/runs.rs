@@ -187,31 +187,25 @@ fn gaps(opened: &Opened) -> Vec<Gap> {
     let mut next_key = Some(0);
     let mut open: Option<Gap> = None;
     for index in 0..run.len() {
-        match run.key(index) {
-            Ok(key) => {
-                if let Some(mut gap) = open.take() {
-                    gap.keys = *gap.keys.start()..=key.saturating_sub(1);
-                    gaps.push(gap);
-                }
-                next_key = key.checked_add(1);
+        if let Ok(key) = run.key(index) {
+            if let Some(mut gap) = open.take() {
+                gap.keys = *gap.keys.start()..=key.saturating_sub(1);
+                gaps.push(gap);
             }
-            Err(_) => {
-                let keys = next_key.unwrap_or(u64::MAX)..=u64::MAX;
-                let gap = open.get_or_insert(Gap {
-                    positions: index..index,
-                    keys,
-                    offsets: Vec::new(),
-                    unknown: 0,
-                });
-                gap.positions.end = index + 1;
-                match run.offset(index) {
-                    Ok((offset, _)) => gap.offsets.push(offset),
-                    Err(_) => gap.unknown += 1,
-                }
-            }
+            next_key = key.checked_add(1);
+            continue;
+        }
+        let keys = next_key.unwrap_or(u64::MAX)..=u64::MAX;
+        let gap = open.get_or_insert(Gap { positions: index..index, keys, offsets: Vec::new(), unknown: 0 });
+        gap.positions.end = index + 1;
+        match run.offset(index) {
+            Ok((offset, _)) => gap.offsets.push(offset),
+            Err(_) => gap.unknown += 1,
         }
     }
     gaps.extend(open);
-    gaps.iter_mut().for_each(|gap| gap.offsets.sort_unstable());
+    for gap in &mut gaps {
+        gap.offsets.sort_unstable();
+    }
     gaps
 }

@@ -146,11 +146,11 @@ impl Source {
 impl RunFile {
     fn report_lost(&self, plan: &Plan, report: &mut RepairReport) {
         let (first, last) = (*self.offsets.start(), *self.offsets.end());
-        let lost = plan.uncovered(first, last.saturating_add(1));
+        let missing = plan.uncovered(first, last.saturating_add(1));
         if self.opened.is_none() && self.entries != Some(0) {
             let entries =
                 self.entries.map_or(String::new(), |entries| format!(" with its {entries} entries"));
-            report.lost_offsets.extend(lost.iter().map(|&(first, next)| LostOffsets {
+            report.lost_offsets.extend(missing.iter().map(|&(first, next)| LostOffsets {
                 first,
                 last: Some(next - 1),
                 file: self.path.clone(),
@@ -161,7 +161,7 @@ impl RunFile {
         for gap in &self.gaps {
             let offsets: Vec<u64> =
                 gap.offsets.iter().copied().filter(|&offset| !plan.covers(offset)).collect();
-            let others = gap.unknown > 0 && !lost.is_empty();
+            let others = gap.unknown > 0 && !missing.is_empty();
             if !offsets.is_empty() || others {
                 report.lost_entries.push(LostEntries {
                     file: self.path.clone(),
