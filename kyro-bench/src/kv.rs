@@ -10,6 +10,7 @@ mod fjall;
 pub mod kyro;
 #[cfg(feature = "rivals-engines")]
 mod lmdb;
+pub mod reads;
 #[cfg(feature = "rivals-engines")]
 mod redb;
 #[cfg(feature = "rivals-engines")]
@@ -20,6 +21,7 @@ use std::path::Path;
 
 use kyro_engine::Durability;
 
+use crate::kv::reads::{Answer, Task};
 use crate::random::mix;
 
 /// Whatever a store says when it fails: each has errors of its own.
@@ -39,11 +41,35 @@ pub trait KeyValue: Send + Sync {
     /// What the store says.
     fn load(&self, entries: Entries, batches: &mut dyn Iterator<Item = Range<u64>>) -> Result<(), Failure>;
 
+    /// Loads an empty store with the values of `keys`, which are strictly increasing, in the fastest way that the store
+    /// has for sorted input, and returns when all of them can be read and are on the disk.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn load_sorted(&self, entries: Entries, keys: &[u64]) -> Result<(), Failure>;
+
+    /// Does now whatever the store would do later with what was written: flushes, compactions.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn settle(&self) -> Result<(), Failure>;
+
+    /// Runs a reading task on the calling thread.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn read(&self, task: &mut Task<'_>) -> Result<Answer, Failure>;
+
     /// The value of `key`.
     ///
     /// # Errors
     /// What the store says.
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure>;
+
+    /// The engine, of the store that is one.
+    fn engine(&self) -> Option<&kyro_engine::Engine> {
+        None
+    }
 
     /// What was committed together since the store was opened, if it tells.
     fn commits(&self) -> Option<Commits> {
@@ -209,6 +235,28 @@ impl Contender {
             ),
         };
         format!("{package} {}: {durable}", locked_version(package))
+    }
+
+    /// The version that is built in, how it is loaded with sorted keys, and how it is read.
+    pub fn shape(self) -> String {
+        let (package, shape) = match self {
+            Self::Kyro => {
+                return "default options; sorted and random loads by batches of 1,000, then a compaction; a view for each read, values \
+                        borrowed"
+                    .to_owned();
+            }
+            Self::Redb => (
+                "redb",
+                "one transaction for a sorted load; one read transaction and table for all reads of a run",
+            ),
+            Self::Fjall => ("fjall", "sorted loads by ingestion; random ones end with a major compaction"),
+            Self::Lmdb => (
+                "heed",
+                "integer keys; sorted loads with MDB_APPEND in one transaction; one read transaction for all reads of a run",
+            ),
+            Self::Sled => ("sled", "batches of 1,000; a load ends with a flush, which does not sync"),
+        };
+        format!("{package} {}: {shape}", locked_version(package))
     }
 
     /// True for a store whose acknowledgement survives a power loss, if it says so.

@@ -7,8 +7,11 @@
 
 pub mod column;
 pub mod dataset;
+pub mod engine;
+pub mod http;
 pub mod index;
 pub mod kv;
+pub mod latency;
 pub mod limit;
 pub mod machine;
 pub mod pages;
@@ -19,6 +22,7 @@ pub mod rival;
 pub mod spread;
 pub mod store;
 pub mod wal;
+pub mod zipf;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,20 +1,25 @@
 //! `kyro-bench`: every performance claim, as commands.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "results and errors of a command")]
 
-use std::fmt::Display;
+mod command;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kyro_bench::dataset::{DataSet, sosd};
+use kyro_bench::http::bare;
 use kyro_bench::index::{self, Contender, Plan, Source};
 use kyro_bench::kv;
 use kyro_bench::pages::{self, Pages};
-use kyro_bench::report::Report;
 use kyro_bench::wal::tail::{self, TailedDatabase};
 use kyro_bench::wal::{self, Part};
-use serde::Serialize;
+
+use crate::command::engine::{self, EngineArgs};
+use crate::command::files::{ReportFiles, publish};
+use crate::command::http::HttpArgs;
+use crate::command::workload::{self, WorkloadArgs};
 
 /// Benchmarks of KyroDB: seeded data, verified answers, interleaved repeats.
 #[derive(Parser)]
@@ -30,6 +35,15 @@ enum Command {
     Index(IndexArgs),
     /// The durable write path: puts a second beside what the disk can do and other stores make of it; recovery.
     Wal(WalArgs),
+    /// Gets, scans, loads and disk space beside other stores and beside what the memory allows; reads under load.
+    Engine(EngineArgs),
+    /// The server on one processor, beside bare hyper and the embedded engine.
+    Http(HttpArgs),
+    /// Loads a server that runs somewhere, reads from it, and checks every answer.
+    Workload(WorkloadArgs),
+    /// Answers every request with the same bytes: what `http` compares the server with.
+    #[command(name = bare::COMMAND, hide = true)]
+    BareHyper,
     /// Works on a database and waits to be killed: what `wal` starts.
     #[command(name = wal::recovery::CHILD, hide = true)]
     WalChild {
@@ -115,17 +129,6 @@ struct WalArgs {
     files: ReportFiles,
 }
 
-/// Where a report goes; it is printed in any case.
-#[derive(Args)]
-struct ReportFiles {
-    /// Where to write the report as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Where to write the report as Markdown; it is printed in any case.
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-}
-
 #[derive(Subcommand)]
 enum WalChildCommand {
     /// Makes it.
@@ -171,6 +174,10 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Index(arguments) => index(arguments),
         Command::Wal(arguments) => wal(arguments),
+        Command::Engine(arguments) => engine::run(arguments),
+        Command::Http(arguments) => command::http::run(arguments),
+        Command::Workload(arguments) => workload::run(arguments),
+        Command::BareHyper => bare::serve(std::io::stdout()).map(|never| match never {}).map_err(Into::into),
         Command::WalChild { command } => wal_child(command),
         Command::Data { command: DataCommand::List } => {
             for set in DataSet::ALL {
@@ -218,7 +225,7 @@ fn index(arguments: IndexArgs) -> Result<ExitCode, kv::Failure> {
         seed,
         pages,
     };
-    publish(&index::run(&plan)?, &files)
+    publish(&index::run(&plan)?, "index", &files)
 }
 
 fn wal(arguments: WalArgs) -> Result<ExitCode, kv::Failure> {
@@ -240,7 +247,7 @@ fn wal(arguments: WalArgs) -> Result<ExitCode, kv::Failure> {
         stored: stored.into_iter().map(|stored| if quick { stored / 1_000 } else { stored }).collect(),
         seed,
     };
-    publish(&wal::run(&plan)?, &files)
+    publish(&wal::run(&plan)?, "wal", &files)
 }
 
 fn wal_child(command: WalChildCommand) -> Result<ExitCode, kv::Failure> {
@@ -250,17 +257,6 @@ fn wal_child(command: WalChildCommand) -> Result<ExitCode, kv::Failure> {
             let (engine, opened) = database.open(all)?;
             tail::await_kill(engine, &opened)?;
         }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn publish<R: Serialize + Display>(report: &Report<R>, files: &ReportFiles) -> Result<ExitCode, kv::Failure> {
-    print!("{report}");
-    if let Some(path) = &files.json {
-        report.write_json(path)?;
-    }
-    if let Some(path) = &files.markdown {
-        std::fs::write(path, report.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use kyro_bench::kv::reads::{Answer, Task};
 use kyro_bench::kv::{Contender, Entries, Failure, KeyValue, NotKept, verify};
 use kyro_bench::wal::writers;
 use kyro_engine::Durability;
@@ -37,6 +38,18 @@ impl KeyValue for Liar {
             self.put(entries.key(number), &value)?;
         }
         Ok(())
+    }
+
+    fn load_sorted(&self, _: Entries, _: &[u64]) -> Result<(), Failure> {
+        Err("not asked for here".into())
+    }
+
+    fn settle(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn read(&self, _: &mut Task<'_>) -> Result<Answer, Failure> {
+        Err("not asked for here".into())
     }
 
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use kyro_engine::Durability;
 
+use crate::kv::reads::{self, Answer, Reader, Task, first_word};
 use crate::kv::{Entries, Failure, KeyValue};
 
 /// An open database.
@@ -21,6 +22,21 @@ impl Fjall {
         let database = Database::builder(dir).open()?;
         let keyspace = database.keyspace("entries", KeyspaceCreateOptions::default)?;
         Ok(Self { database, keyspace, syncs: durability == Durability::Always })
+    }
+}
+
+/// Reads need nothing opened.
+impl Reader for Keyspace {
+    fn get(&self, key: u64) -> Result<Option<u64>, Failure> {
+        Ok(Self::get(self, key.to_be_bytes())?.map(|value| first_word(&value)))
+    }
+
+    fn scan(&self, from: u64, limit: usize, each: &mut impl FnMut(u64, &[u8])) -> Result<(), Failure> {
+        for guard in self.range(from.to_be_bytes()..).take(limit) {
+            let (key, value) = guard.into_inner()?;
+            each(u64::from_be_bytes(key.as_ref().try_into()?), &value);
+        }
+        Ok(())
     }
 }
 
@@ -45,6 +61,25 @@ impl KeyValue for Fjall {
             batch.commit()?;
         }
         Ok(())
+    }
+
+    fn load_sorted(&self, entries: Entries, keys: &[u64]) -> Result<(), Failure> {
+        let mut ingestion = self.keyspace.start_ingestion()?;
+        let mut value = Vec::with_capacity(entries.value_bytes);
+        for &key in keys {
+            entries.fill(key, &mut value);
+            ingestion.write(key.to_be_bytes(), value.as_slice())?;
+        }
+        Ok(ingestion.finish()?)
+    }
+
+    fn settle(&self) -> Result<(), Failure> {
+        self.keyspace.rotate_memtable_and_wait()?;
+        Ok(self.keyspace.major_compact()?)
+    }
+
+    fn read(&self, task: &mut Task<'_>) -> Result<Answer, Failure> {
+        reads::run(&self.keyspace, task)
     }
 
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {

@@ -1,18 +1,22 @@
 //! kyro-engine.
 
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-use kyro_engine::{Batch, Commit, Durability, Engine, OpenError, Options};
+use kyro_engine::{Batch, Commit, Durability, Engine, OpenError, Options, Scan, View};
 
+use crate::kv::reads::{self, Answer, Reader, Task, first_word};
 use crate::kv::{Commits, Entries, Failure, KeyValue};
+
+/// Entries of a batch of sorted input.
+const SORTED_BATCH: usize = 1_000;
 
 /// Batches on their way while the next one is made.
 const IN_FLIGHT: usize = 8;
 
 /// An open engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Kyro(Engine);
 
 impl Kyro {
@@ -51,6 +55,71 @@ pub fn batch(entries: Entries, numbers: Range<u64>) -> Batch {
     batch
 }
 
+/// The engine's own calls: a view for each, values borrowed.
+impl Reader for Engine {
+    fn get(&self, key: u64) -> Result<Option<u64>, Failure> {
+        Ok(self.get_with(key, first_word)?)
+    }
+
+    fn get_many(&self, keys: &[u64], each: &mut impl FnMut(Option<u64>)) -> Result<(), Failure> {
+        Ok(self.mget_with(keys, |_, value| each(value.map(first_word)))?)
+    }
+
+    fn scan(&self, from: u64, limit: usize, each: &mut impl FnMut(u64, &[u8])) -> Result<(), Failure> {
+        let mut entries = self.scan(Scan::range(from..).limit(limit as u64))?;
+        Ok(entries.visit(|entry| {
+            each(entry.key, entry.value);
+            ControlFlow::Continue(())
+        })?)
+    }
+}
+
+/// One view for all reads of a task, values borrowed.
+impl Reader for View {
+    fn get(&self, key: u64) -> Result<Option<u64>, Failure> {
+        Ok(self.get_with(key, first_word)?)
+    }
+
+    fn scan(&self, _: u64, _: usize, _: &mut impl FnMut(u64, &[u8])) -> Result<(), Failure> {
+        Err("scans hold one view anyway".into())
+    }
+}
+
+/// Values that outlive the call: each get counts a reference.
+struct Shared<'a>(&'a Engine);
+
+impl Reader for Shared<'_> {
+    fn get(&self, key: u64) -> Result<Option<u64>, Failure> {
+        Ok(self.0.get(key)?.map(|value| first_word(&value)))
+    }
+
+    fn scan(&self, _: u64, _: usize, _: &mut impl FnMut(u64, &[u8])) -> Result<(), Failure> {
+        Err("scans borrow".into())
+    }
+}
+
+/// Another way to read an engine than [`Kyro`]'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// One view for all reads of a task ([`View::get_with`]).
+    OneView,
+    /// Values that are shared, not borrowed ([`Engine::get`]).
+    Shared,
+}
+
+impl Way {
+    /// Runs a reading task that has no scans.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn read(self, engine: &Engine, task: &mut Task<'_>) -> Result<Answer, Failure> {
+        match self {
+            Self::OneView => reads::run(&engine.view()?, task),
+            Self::Shared => reads::run(&Shared(engine), task),
+        }
+    }
+}
+
 impl KeyValue for Kyro {
     fn put(&self, key: u64, value: &[u8]) -> Result<(), Failure> {
         self.0.put(key, value)?;
@@ -74,8 +143,43 @@ impl KeyValue for Kyro {
         Ok(())
     }
 
+    fn load_sorted(&self, entries: Entries, keys: &[u64]) -> Result<(), Failure> {
+        let mut value = Vec::with_capacity(entries.value_bytes);
+        let mut commits: VecDeque<Commit> = VecDeque::with_capacity(IN_FLIGHT);
+        for keys in keys.chunks(SORTED_BATCH) {
+            let mut batch = Batch::with_capacity(keys.len() * (entries.value_bytes + 16));
+            for &key in keys {
+                entries.fill(key, &mut value);
+                batch.put(key, &value);
+            }
+            if commits.len() == IN_FLIGHT
+                && let Some(oldest) = commits.pop_front()
+            {
+                oldest.wait()?;
+            }
+            commits.push_back(self.0.write_waiting(batch)?);
+        }
+        for commit in commits {
+            commit.wait()?;
+        }
+        self.settle()
+    }
+
+    fn settle(&self) -> Result<(), Failure> {
+        self.0.compact()?;
+        Ok(())
+    }
+
+    fn read(&self, task: &mut Task<'_>) -> Result<Answer, Failure> {
+        reads::run(&self.0, task)
+    }
+
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {
         Ok(self.0.get(key)?.map(|value| value.to_vec()))
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        Some(&self.0)
     }
 
     fn commits(&self) -> Option<Commits> {

@@ -7,9 +7,12 @@ use std::path::Path;
 
 use heed::byteorder::NativeEndian;
 use heed::types::{Bytes, U64};
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, IntegerComparator};
+use heed::{
+    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, IntegerComparator, PutFlags, RoTxn, WithTls,
+};
 use kyro_engine::Durability;
 
+use crate::kv::reads::{self, Answer, Reader, Task, first_word};
 use crate::kv::{Entries, Failure, KeyValue};
 
 /// Address space for the map, and the most that a database may hold. The file grows with its contents.
@@ -50,6 +53,26 @@ impl Lmdb {
     }
 }
 
+/// A transaction for all reads of a task.
+struct Reads<'a> {
+    transaction: RoTxn<'a, WithTls>,
+    table: Table,
+}
+
+impl Reader for Reads<'_> {
+    fn get(&self, key: u64) -> Result<Option<u64>, Failure> {
+        Ok(self.table.get(&self.transaction, &key)?.map(first_word))
+    }
+
+    fn scan(&self, from: u64, limit: usize, each: &mut impl FnMut(u64, &[u8])) -> Result<(), Failure> {
+        for entry in self.table.range(&self.transaction, &(from..))?.take(limit) {
+            let (key, value) = entry?;
+            each(key, value);
+        }
+        Ok(())
+    }
+}
+
 impl KeyValue for Lmdb {
     fn put(&self, key: u64, value: &[u8]) -> Result<(), Failure> {
         let mut transaction = self.environment.write_txn()?;
@@ -69,6 +92,25 @@ impl KeyValue for Lmdb {
             transaction.commit()?;
         }
         Ok(())
+    }
+
+    fn load_sorted(&self, entries: Entries, keys: &[u64]) -> Result<(), Failure> {
+        let mut value = Vec::with_capacity(entries.value_bytes);
+        let mut transaction = self.environment.write_txn()?;
+        for &key in keys {
+            entries.fill(key, &mut value);
+            self.table.put_with_flags(&mut transaction, PutFlags::APPEND, &key, &value)?;
+        }
+        transaction.commit()?;
+        self.settle()
+    }
+
+    fn settle(&self) -> Result<(), Failure> {
+        Ok(self.environment.force_sync()?)
+    }
+
+    fn read(&self, task: &mut Task<'_>) -> Result<Answer, Failure> {
+        reads::run(&Reads { transaction: self.environment.read_txn()?, table: self.table }, task)
     }
 
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {

@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use kyro_engine::Durability;
-use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
 
+use crate::kv::reads::{self, Answer, Reader, Task, first_word};
 use crate::kv::{Entries, Failure, KeyValue};
 
 const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
@@ -39,6 +40,21 @@ impl Redb {
     }
 }
 
+/// A table in a transaction for all reads of a task.
+impl Reader for ReadOnlyTable<u64, &'static [u8]> {
+    fn get(&self, key: u64) -> Result<Option<u64>, Failure> {
+        Ok(redb::ReadableTable::get(self, key)?.map(|value| first_word(value.value())))
+    }
+
+    fn scan(&self, from: u64, limit: usize, each: &mut impl FnMut(u64, &[u8])) -> Result<(), Failure> {
+        for entry in self.range(from..)?.take(limit) {
+            let (key, value) = entry?;
+            each(key.value(), value.value());
+        }
+        Ok(())
+    }
+}
+
 impl KeyValue for Redb {
     fn put(&self, key: u64, value: &[u8]) -> Result<(), Failure> {
         let transaction = self.begin()?;
@@ -61,6 +77,30 @@ impl KeyValue for Redb {
             transaction.commit()?;
         }
         Ok(())
+    }
+
+    fn load_sorted(&self, entries: Entries, keys: &[u64]) -> Result<(), Failure> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(TABLE)?;
+            let mut value = Vec::with_capacity(entries.value_bytes);
+            for &key in keys {
+                entries.fill(key, &mut value);
+                table.insert(key, value.as_slice())?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn settle(&self) -> Result<(), Failure> {
+        // A durable commit takes with it what the ones before left in memory.
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(redb::Durability::Immediate)?;
+        Ok(transaction.commit()?)
+    }
+
+    fn read(&self, task: &mut Task<'_>) -> Result<Answer, Failure> {
+        reads::run(&self.database.begin_read()?.open_table(TABLE)?, task)
     }
 
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {

@@ -8,7 +8,11 @@ use std::path::Path;
 use kyro_engine::Durability;
 use sled::{Batch, Db};
 
+use crate::kv::reads::{self, Answer, Reader, Task, first_word};
 use crate::kv::{Entries, Failure, KeyValue};
+
+/// Entries of a batch of sorted input.
+const SORTED_BATCH: usize = 1_000;
 
 /// An open database.
 pub(super) struct Sled {
@@ -19,6 +23,23 @@ pub(super) struct Sled {
 impl Sled {
     pub(super) fn open(dir: &Path, durability: Durability) -> Result<Self, Failure> {
         Ok(Self { database: sled::open(dir)?, flushes: durability == Durability::Always })
+    }
+}
+
+/// Reads need nothing opened. (A type of its own: `Db` has gets of another kind.)
+struct Reads<'a>(&'a Db);
+
+impl Reader for Reads<'_> {
+    fn get(&self, key: u64) -> Result<Option<u64>, Failure> {
+        Ok(self.0.get(key.to_be_bytes())?.map(|value| first_word(&value)))
+    }
+
+    fn scan(&self, from: u64, limit: usize, each: &mut impl FnMut(u64, &[u8])) -> Result<(), Failure> {
+        for entry in self.0.range(from.to_be_bytes()..).take(limit) {
+            let (key, value) = entry?;
+            each(u64::from_be_bytes(key.as_ref().try_into()?), &value);
+        }
+        Ok(())
     }
 }
 
@@ -43,6 +64,28 @@ impl KeyValue for Sled {
             self.database.apply_batch(batch)?;
         }
         Ok(())
+    }
+
+    fn load_sorted(&self, entries: Entries, keys: &[u64]) -> Result<(), Failure> {
+        let mut value = Vec::with_capacity(entries.value_bytes);
+        for keys in keys.chunks(SORTED_BATCH) {
+            let mut batch = Batch::default();
+            for &key in keys {
+                entries.fill(key, &mut value);
+                batch.insert(&key.to_be_bytes(), value.as_slice());
+            }
+            self.database.apply_batch(batch)?;
+        }
+        self.settle()
+    }
+
+    fn settle(&self) -> Result<(), Failure> {
+        self.database.flush()?;
+        Ok(())
+    }
+
+    fn read(&self, task: &mut Task<'_>) -> Result<Answer, Failure> {
+        reads::run(&Reads(&self.database), task)
     }
 
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {

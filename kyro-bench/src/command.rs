@@ -1,0 +1,6 @@
+//! The commands that are more than a few lines: their arguments, and what they make of them.
+
+pub(crate) mod engine;
+pub(crate) mod files;
+pub(crate) mod http;
+pub(crate) mod workload;

@@ -1,0 +1,125 @@
+//! The benchmark of the server and the workload client, end to end, on very little. Times are never looked at.
+//!
+//! The server is another package's program: it is built into the same directory by whoever tests the workspace, or by
+//! this test.
+#![expect(clippy::unwrap_used, reason = "test helpers")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use kyro_bench::http::process::Server;
+
+/// kyro-http beside the program under test.
+fn server() -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_kyro-bench")).with_file_name("kyro-http");
+    let release = path.parent().is_some_and(|dir| dir.ends_with("release"));
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "-p", "kyro-http"]).args(release.then_some("--release"));
+    assert!(cargo.status().unwrap().success());
+    assert!(path.is_file(), "{}", path.display());
+    path
+}
+
+fn kyro_bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kyro-bench")).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn every_row_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, out) = (dir.path().join("place"), dir.path().join("out"));
+    std::fs::create_dir(&place).unwrap();
+    let (server, place_, out_) = (server(), place.to_str().unwrap(), out.to_str().unwrap());
+    let small = ["--records", "5000", "--connections", "8", "--seconds", "0.1", "--repeats", "2"];
+    let output = kyro_bench(
+        &[
+            &["http", "--dir", place_, "--out", out_, "--server", server.to_str().unwrap()][..],
+            &["--idle-connections", "50", "--server-processor", "0", "--client-processor", "0"],
+            &small,
+        ]
+        .concat(),
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report = text(&output.stdout);
+    for part in [
+        "commit: ",
+        "## requests a second",
+        "## latency at a given rate",
+        "## durable puts",
+        "## memory",
+        "## targets",
+    ] {
+        assert!(report.contains(part), "{part} in {report}");
+    }
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    let results = &report["results"];
+    let excluded: Vec<&str> =
+        results["excluded"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    for (name, depth) in [
+        ("bare hyper", 1),
+        ("GET /v1/get_fast", 1),
+        ("GET /v1/lookup_fast", 1),
+        ("bare hyper", 16),
+        ("GET /v1/get_fast", 16),
+    ] {
+        let rows = results["rates"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == name && row["depth"] == depth);
+        let row = row.unwrap_or_else(|| panic!("{name}, depth {depth}: {excluded:?}"));
+        assert!(row["per_second"]["median"].as_f64().unwrap() > 0.0, "{row}");
+        assert_eq!(row["over_bare"].is_null(), name == "bare hyper", "{row}");
+    }
+    assert_eq!(results["open_loop"].as_array().unwrap().len(), 6);
+    assert!(results["puts"]["ratio"]["median"].as_f64().unwrap() > 0.0);
+    assert_eq!(results["idle"].as_array().unwrap().len(), 2);
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "everything is removed");
+}
+
+#[test]
+fn a_workload_checks_what_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(server());
+    command.arg("--data-dir").arg(dir.path().join("data")).args(["serve", "127.0.0.1", "0"]);
+    command.env("KYRODB_RL_DATA_RPS", "0").env("KYRODB_RL_ADMIN_RPS", "0").env("RUST_LOG", "warn");
+    command.env("KYRODB_AUTH_TOKEN", "secret");
+    let server = Server::start(command, 0).unwrap();
+    let base = format!("http://{}", server.address);
+    let csv = dir.path().join("out.csv");
+    let common = |more: &[&str]| {
+        let common = ["workload", "--base", &base, "--auth-token", "secret", "--read-seconds", "0.2"];
+        let files =
+            ["--out-csv", csv.to_str().unwrap(), "--read-concurrency", "4", "--load-concurrency", "4"];
+        kyro_bench(&[&common[..], &files, more].concat())
+    };
+    let loaded = common(&["--load-n", "500", "--dist", "zipf", "--misses", "0.3", "--op", "get_fast"]);
+    assert!(loaded.status.success(), "{}", text(&loaded.stderr));
+    assert!(!text(&loaded.stdout).contains("secret"), "{}", text(&loaded.stdout));
+    for op in ["lookup_fast", "put", "mixed"] {
+        let ran =
+            common(&["--load-n", "0", "--records", "500", "--op", op, "--rate", "200", "--regime", "cold"]);
+        assert!(ran.status.success(), "{op}: {}", text(&ran.stderr));
+    }
+    let lines: Vec<String> = std::fs::read_to_string(&csv).unwrap().lines().map(str::to_owned).collect();
+    assert!(
+        lines[0].starts_with("base,dist,regime,reads_total,rps,p50_us,p95_us,p99_us,p999_us,"),
+        "{}",
+        lines[0]
+    );
+    assert_eq!(lines.len(), 5);
+    let columns = lines[0].split(',').count();
+    assert!(lines.iter().all(|line| line.split(',').count() == columns), "{lines:?}");
+    assert!(lines[1].starts_with(&format!("{base},zipf,warm,")), "{}", lines[1]);
+
+    // Another seed asks for other keys; another length expects other values: both are wrong answers.
+    for wrong in [["--seed", "2"], ["--val-bytes", "65"]] {
+        let ran = common(&[&["--load-n", "0", "--records", "500"][..], &wrong].concat());
+        assert!(!ran.status.success(), "{}", text(&ran.stdout));
+        assert!(text(&ran.stderr).contains("a wrong answer"), "{}", text(&ran.stderr));
+    }
+    let refused = kyro_bench(&["workload", "--base", &base, "--load-n", "1"]);
+    assert!(text(&refused.stderr).contains("status 401"), "{}", text(&refused.stderr));
+}
