@@ -1,70 +1,150 @@
 //! Work on the whole database: snapshot, compact, index build, warm-up; and what the server says of itself.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use kyro_engine::{Engine, MaintenanceError};
+use bytes::Bytes;
+use hyper::header::{HeaderValue, LOCATION};
+use hyper::{Response, StatusCode};
+use kyro_engine::{CompactReport, Engine, FlushReport, IndexReport, MaintenanceError, WarmReport};
+use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use crate::answer::{self, Answer};
 use crate::app::{App, Life};
+use crate::body::Body;
 use crate::build_info;
+use crate::call::Call;
 use crate::engine_errors::internal;
 use crate::exposition;
 use crate::fields::Query;
-use crate::metrics::Stopwatch;
+use crate::histogram::Histogram;
+use crate::metrics::Metrics;
 use crate::problem::{Code, Problem};
+use crate::tasks::{Kind, Task, Tasks};
 
-/// Runs long work of the engine on a thread of its own. It goes on when the client leaves.
+/// Runs long work of the engine as a task, on a thread of its own: it goes on when the client leaves. `?wait=false`
+/// answers at once with the task's number.
 async fn long<T: Send + 'static>(
-    app: &App,
-    query: Option<&str>,
+    call: Call,
+    kind: Kind,
+    histogram: Option<fn(&Metrics) -> &Histogram>,
     work: impl FnOnce(&Engine) -> Result<T, MaintenanceError> + Send + 'static,
-) -> Result<T, Problem> {
-    Query::parse(query, &[])?;
+    document: impl FnOnce(&T) -> String + Send + 'static,
+) -> Answer {
+    let wait = call.query(&["wait"])?.truth("wait")?.unwrap_or(true);
+    let app = call.app;
     let engine = app.engine()?.clone();
-    let done = spawn_blocking(move || work(&engine)).await;
-    Ok(done.map_err(|error| internal(&error))??)
+    let running = app.tasks.begin(kind);
+    let id = running.task().id;
+    let metrics = Arc::clone(&app.metrics);
+    let done = spawn_blocking(move || {
+        let start = Instant::now();
+        match work(&engine) {
+            Ok(report) => {
+                if let Some(histogram) = histogram {
+                    histogram(&metrics).observe(start.elapsed());
+                }
+                let text = document(&report);
+                running.done(serde_json::from_str(&text).unwrap_or_default());
+                Ok(text)
+            }
+            Err(error) => {
+                let problem = Problem::from(error);
+                running.failed(&problem.detail);
+                Err(problem)
+            }
+        }
+    });
+    if !wait {
+        return Ok(accepted(id));
+    }
+    Ok(answer::json(done.await.map_err(|error| internal(&error))??))
+}
+
+/// The answer where a task goes on by itself: its number, and where it can be seen.
+fn accepted(id: u64) -> Response<Body> {
+    let mut response = answer::json(format!("{{\"task\":{id}}}"));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/tasks/{id}")) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    response
 }
 
 /// `POST /v1/snapshot`
-pub(crate) async fn snapshot(app: Arc<App>, query: Option<String>) -> Answer {
-    let latency = Stopwatch::start(&app.metrics.snapshot_latency);
-    let report = long(&app, query.as_deref(), Engine::flush).await?;
-    latency.stop();
-    Ok(answer::json(format!(
-        "{{\"snapshot\":\"ok\",\"entries\":{},\"bytes\":{},\"through\":{},\"segments_removed\":{}}}",
-        report.entries, report.bytes, report.through, report.segments_removed
-    )))
+pub(crate) async fn snapshot(call: Call) -> Answer {
+    let document = |report: &FlushReport| {
+        format!(
+            "{{\"snapshot\":\"ok\",\"entries\":{},\"bytes\":{},\"through\":{},\"segments_removed\":{}}}",
+            report.entries, report.bytes, report.through, report.segments_removed
+        )
+    };
+    long(call, Kind::Snapshot, Some(|metrics| &metrics.snapshot_latency), Engine::flush, document).await
 }
 
 /// `POST /v1/compact`
-pub(crate) async fn compact(app: Arc<App>, query: Option<String>) -> Answer {
-    let latency = Stopwatch::start(&app.metrics.compaction_duration);
-    let report = long(&app, query.as_deref(), Engine::compact).await?;
-    latency.stop();
-    Ok(answer::json(format!(
-        "{{\"compact\":\"ok\",\"stats\":{{\"before_bytes\":{},\"after_bytes\":{},\"segments_removed\":{},\
-         \"segments_active\":{},\"keys_retained\":{}}}}}",
-        report.before_bytes,
-        report.after_bytes,
-        report.segments_removed,
-        report.segments_active,
-        report.keys_retained
-    )))
+pub(crate) async fn compact(call: Call) -> Answer {
+    let document = |report: &CompactReport| {
+        format!(
+            "{{\"compact\":\"ok\",\"stats\":{{\"before_bytes\":{},\"after_bytes\":{},\"segments_removed\":{},\
+             \"segments_active\":{},\"keys_retained\":{}}}}}",
+            report.before_bytes,
+            report.after_bytes,
+            report.segments_removed,
+            report.segments_active,
+            report.keys_retained
+        )
+    };
+    long(call, Kind::Compact, Some(|metrics| &metrics.compaction_duration), Engine::compact, document).await
 }
 
 /// `POST /v1/rmi/build`
-pub(crate) async fn build_index(app: Arc<App>, query: Option<String>) -> Answer {
-    let latency = Stopwatch::start(&app.metrics.rmi_rebuild_duration);
-    let report = long(&app, query.as_deref(), Engine::build_index).await?;
-    latency.stop();
-    Ok(answer::json(format!("{{\"ok\":true,\"count\":{}}}", report.keys)))
+pub(crate) async fn build_index(call: Call) -> Answer {
+    let document = |report: &IndexReport| format!("{{\"ok\":true,\"count\":{}}}", report.keys);
+    long(call, Kind::BuildIndex, Some(|metrics| &metrics.rmi_rebuild_duration), Engine::build_index, document)
+        .await
 }
 
 /// `POST /v1/warmup`
-pub(crate) async fn warm_up(app: Arc<App>, query: Option<String>) -> Answer {
-    let report = long(&app, query.as_deref(), Engine::warm_up).await?;
-    Ok(answer::json(format!("{{\"status\":\"ok\",\"bytes\":{}}}", report.bytes)))
+pub(crate) async fn warm_up(call: Call) -> Answer {
+    let document = |report: &WarmReport| format!("{{\"status\":\"ok\",\"bytes\":{}}}", report.bytes);
+    long(call, Kind::WarmUp, None, Engine::warm_up, document).await
+}
+
+/// `GET /v1/tasks`: what runs and what has ended, newest first.
+pub(crate) fn tasks(app: &App, query: Option<&str>) -> Answer {
+    Query::parse(query, &[])?;
+    let tasks: Vec<_> = app.tasks.all().iter().map(|task| task.document()).collect();
+    Ok(answer::json(json!({ "tasks": tasks }).to_string()))
+}
+
+/// `GET /v1/tasks/{id}`
+pub(crate) fn task(call: &Call) -> Answer {
+    Ok(answer::json(find_task(call)?.document().to_string()))
+}
+
+/// `DELETE /v1/tasks/{id}`: asks it to stop; 202, as it stops at its next safe point.
+pub(crate) fn cancel_task(call: &Call) -> Answer {
+    let task = find_task(call)?;
+    if !Tasks::cancel(&task) {
+        let detail = "the task has ended, or is of a kind that cannot stop half-way";
+        return Err(Problem::new(Code::NotCancellable, detail));
+    }
+    let mut response = answer::json(task.document().to_string());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+fn find_task(call: &Call) -> Result<Arc<Task>, Problem> {
+    call.query(&[])?;
+    let id = call.path_number("id")?;
+    call.app.tasks.find(id).ok_or_else(|| {
+        Problem::new(
+            Code::UnknownTask,
+            "there is no task of this number; of those that ended only the last are kept",
+        )
+    })
 }
 
 /// `GET /health`: 200 while the server can be used, 503 with the reason otherwise.
@@ -117,4 +197,10 @@ pub(crate) fn build_info(query: Option<&str>) -> Answer {
         build_info::RUSTC,
         kyro_engine::simd_level(),
     )))
+}
+
+/// `GET /openapi.yaml`: the interface, for machines.
+pub(crate) fn openapi(query: Option<&str>) -> Answer {
+    Query::parse(query, &[])?;
+    Ok(answer::with_type("application/yaml", Bytes::from_static(include_bytes!("../openapi.yaml"))))
 }

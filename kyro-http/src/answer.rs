@@ -7,6 +7,9 @@ use hyper::{Response, StatusCode};
 use crate::body::Body;
 use crate::problem::Problem;
 
+/// The media type of raw bytes.
+pub(crate) const OCTETS: &str = "application/octet-stream";
+
 /// What a handler gives.
 pub(crate) type Answer = Result<Response<Body>, Problem>;
 

@@ -5,16 +5,19 @@ use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use kyro_engine::{Engine, Progress};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::{AccessConfig, Limits};
+use crate::connections::Connections;
 use crate::exposition::Exposition;
 use crate::metrics::Metrics;
 use crate::problem::{Code, Problem};
 use crate::rate_limit::RateLimits;
 use crate::read_body::BodyLimits;
+use crate::tasks::Tasks;
 
 /// How far the server's life has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +50,9 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rates: Arc<RateLimits>,
     pub(crate) exposition: Exposition,
+    pub(crate) connections: Connections,
+    pub(crate) tasks: Arc<Tasks>,
+    started: Instant,
     request_ids: RequestIds,
 }
 
@@ -62,6 +68,9 @@ impl App {
             opening: Mutex::new(None),
             life: watch::Sender::new(Life::Serving),
             request_ids: RequestIds::new(),
+            connections: Connections::default(),
+            tasks: Arc::default(),
+            started: Instant::now(),
             engine,
             access,
             limits,
@@ -85,9 +94,12 @@ impl App {
         }
     }
 
-    /// Notes how far opening has come, for whoever asks `/readyz`.
-    pub(crate) fn opening(&self, progress: Progress) {
-        *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    /// Notes how far the engine's long work has come: opening, for whoever asks `/readyz`, or a task.
+    pub(crate) fn progress(&self, progress: &Progress) {
+        if self.engine.get().is_some() {
+            return self.tasks.note(progress);
+        }
+        *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(*progress);
     }
 
     fn opening_text(&self) -> String {
@@ -115,6 +127,11 @@ impl App {
 
     pub(crate) fn watch_life(&self) -> watch::Receiver<Life> {
         self.life.subscribe()
+    }
+
+    /// Milliseconds since the start.
+    pub(crate) fn millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn request_id(&self) -> String {

@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
-use crate::connection_watch::ConnectionWatch;
+use crate::connection::Connection;
+use crate::streaming::Place;
 
 /// The body of a response.
 #[derive(Debug, Default)]
@@ -32,8 +33,8 @@ struct Stream {
     chunks: mpsc::Receiver<Bytes>,
     last: Arc<Last>,
     /// Gives back the stream's place among the streams that may be open.
-    _place: Option<OwnedSemaphorePermit>,
-    watch: Option<Arc<ConnectionWatch>>,
+    _place: Option<Place>,
+    connection: Option<Arc<Connection>>,
     ended: bool,
 }
 
@@ -54,8 +55,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if let Some(watch) = &self.watch {
-            watch.response_ready(false);
+        if let Some(connection) = &self.connection {
+            connection.watch.response_ready(false);
         }
     }
 }
@@ -109,22 +110,27 @@ impl Last {
 
 impl Body {
     /// A body that is written while it is read.
-    pub(crate) fn stream(place: Option<OwnedSemaphorePermit>) -> (Writer, Self) {
+    pub(crate) fn stream(place: Option<Place>) -> (Writer, Self) {
         const QUEUED_CHUNKS: usize = 2;
         let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
         let last = Arc::new(Last::default());
-        let stream =
-            Stream { chunks: receiver, last: Arc::clone(&last), _place: place, watch: None, ended: false };
+        let stream = Stream {
+            chunks: receiver,
+            last: Arc::clone(&last),
+            _place: place,
+            connection: None,
+            ended: false,
+        };
         (Writer { chunks: sender, last }, Self(Kind::Stream(stream)))
     }
 
     /// Tells the connection's watch that this body is about to be written, and when a stream has ended.
-    pub(crate) fn watched_by(&mut self, watch: &Arc<ConnectionWatch>) {
+    pub(crate) fn watched_by(&mut self, connection: &Arc<Connection>) {
         if let Kind::Stream(stream) = &mut self.0 {
-            watch.response_ready(true);
-            stream.watch = Some(Arc::clone(watch));
+            connection.watch.response_ready(true);
+            stream.connection = Some(Arc::clone(connection));
         } else {
-            watch.response_ready(false);
+            connection.watch.response_ready(false);
         }
     }
 }

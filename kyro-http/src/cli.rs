@@ -1,5 +1,7 @@
 //! The command line: verbs, flags and their environment names.
 
+mod edge_args;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use crate::build_info;
 use crate::inspect::InspectArgs;
 use crate::repair::RepairArgs;
 use crate::verify::VerifyArgs;
+pub(crate) use edge_args::EdgeArgs;
 
 /// A durable u64-to-bytes store over HTTP, whose read path is a learned index.
 #[derive(Debug, Parser)]
@@ -173,6 +176,8 @@ pub(crate) struct ServeArgs {
         action = ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Access")]
     pub(crate) insecure: bool,
 
+    #[command(flatten)]
+    pub(crate) edge: EdgeArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]

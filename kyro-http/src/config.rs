@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use kyro_engine::Options;
 
+use crate::access_log::AccessLog;
 use crate::cli::{RateArgs, ServeArgs};
 use crate::connection_watch::Deadlines;
+use crate::proxies::Proxies;
 use crate::rate_limit::{Class, Rate};
 use crate::schedule::Schedule;
 use crate::tokens::{Role, TokenError, Tokens};
@@ -51,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// In the order of [`Class::ALL`].
     pub(crate) rates: [Rate; Class::ALL.len()],
+    /// Threads that serve connections.
+    pub(crate) threads: usize,
 }
 
 /// Who may do what.
@@ -60,6 +64,10 @@ pub(crate) struct AccessConfig {
     pub(crate) protect_metrics: bool,
     /// On a loopback address without a token: only requests that name this machine are answered.
     pub(crate) check_host: bool,
+    /// Whose word is taken for a client's address.
+    pub(crate) proxies: Proxies,
+    /// Which requests are logged.
+    pub(crate) log: AccessLog,
 }
 
 /// What a client may take.
@@ -69,7 +77,12 @@ pub(crate) struct Limits {
     pub(crate) body_memory_bytes: u64,
     pub(crate) body_timeout: Duration,
     pub(crate) max_connections: u32,
+    pub(crate) max_connections_per_client: u32,
     pub(crate) max_streams: u32,
+    pub(crate) max_streams_per_client: u32,
+    /// Operations of one batch, keys of one mget.
+    pub(crate) max_batch_keys: usize,
+    pub(crate) max_value_bytes: u32,
     pub(crate) deadlines: Deadlines,
     pub(crate) drain_timeout: Duration,
 }
@@ -96,11 +109,23 @@ impl Config {
             options: options(arguments),
             schedule: Schedule::new(arguments),
             warm_on_start: arguments.warm_on_start,
-            access: AccessConfig { tokens, protect_metrics: arguments.protect_metrics, check_host },
+            access: AccessConfig {
+                tokens,
+                protect_metrics: arguments.protect_metrics,
+                check_host,
+                proxies: Proxies(arguments.edge.trusted_proxies.clone()),
+                log: arguments.edge.access_log,
+            },
+            threads: threads(arguments.edge.threads),
             limits: limits(arguments)?,
             rates: rates(&arguments.rates),
         })
     }
+}
+
+fn threads(asked: u32) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if asked == 0 { processors() } else { asked as usize }
 }
 
 fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
@@ -165,7 +190,11 @@ fn limits(arguments: &ServeArgs) -> Result<Limits, ConfigError> {
         body_memory_bytes: limits.body_memory_bytes,
         body_timeout: limits.body_timeout,
         max_connections: limits.max_connections,
+        max_connections_per_client: arguments.edge.max_connections_per_ip,
         max_streams: limits.max_streams,
+        max_streams_per_client: arguments.edge.max_streams_per_ip,
+        max_batch_keys: arguments.edge.max_batch_keys as usize,
+        max_value_bytes: limits.max_value_bytes,
         deadlines: Deadlines {
             head: limits.header_timeout,
             idle: limits.idle_timeout,

@@ -1,19 +1,11 @@
 //! What a connection is doing, and for how long: the deadlines for request heads, idle time and stalled writes.
 //!
-//! A timer per request would cost an allocation and a registration each time. Instead the socket and the service
-//! note each change of phase in one word, and a slow tick per connection looks whether that word has moved.
+//! A timer per request, or per connection, would cost a registration each time. Instead the socket and the service
+//! note each change of phase in one word, and one task for the whole server looks from time to time whether the
+//! words have moved.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
-
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 use crate::metrics::Cut;
 
@@ -66,19 +58,47 @@ const PHASES: [Phase; 7] = [
     Phase::StreamStalled,
 ];
 
-/// The phase of a connection and a count of its changes, in one word. Written by one task at a time.
+/// The phase of a connection and a count of its changes, in one word, and when that word was last seen to move.
 #[derive(Debug, Default)]
-pub(crate) struct ConnectionWatch(AtomicU32);
+pub(crate) struct ConnectionWatch {
+    /// Written by the connection's task alone.
+    word: AtomicU32,
+    /// The word at the last look, and the time of that look in milliseconds. Only the looking task uses them.
+    seen: AtomicU32,
+    since: AtomicU64,
+}
 
 impl ConnectionWatch {
+    /// A watch over a connection that was accepted at this time, in milliseconds.
+    pub(crate) fn new(now: u64) -> Self {
+        Self { since: AtomicU64::new(now), ..Self::default() }
+    }
+
     fn phase(&self) -> Phase {
-        let index = self.0.load(Ordering::Relaxed) & ((1 << PHASE_BITS) - 1);
+        let index = self.word.load(Ordering::Relaxed) & ((1 << PHASE_BITS) - 1);
         PHASES.get(index as usize).copied().unwrap_or(Phase::Answering)
     }
 
     fn enter(&self, phase: Phase) {
-        let changes = (self.0.load(Ordering::Relaxed) >> PHASE_BITS).wrapping_add(1);
-        self.0.store((changes << PHASE_BITS) | phase as u32, Ordering::Relaxed);
+        let changes = (self.word.load(Ordering::Relaxed) >> PHASE_BITS).wrapping_add(1);
+        self.word.store((changes << PHASE_BITS) | phase as u32, Ordering::Relaxed);
+    }
+
+    /// Why the connection is to be cut now, in milliseconds, if it is. One task at a time may ask.
+    pub(crate) fn overdue(&self, deadlines: &Deadlines, now: u64) -> Option<Cut> {
+        let word = self.word.load(Ordering::Relaxed);
+        if word != self.seen.swap(word, Ordering::Relaxed) {
+            self.since.store(now, Ordering::Relaxed);
+            return None;
+        }
+        let (limit, reason) = match self.phase() {
+            Phase::Idle | Phase::Writing => (deadlines.idle, Cut::Idle),
+            Phase::Head => (deadlines.head, Cut::SlowHead),
+            Phase::Stalled | Phase::StreamStalled => (deadlines.write, Cut::SlowReader),
+            Phase::Answering | Phase::Streaming => return None,
+        };
+        let quiet = now.saturating_sub(self.since.load(Ordering::Relaxed));
+        (u128::from(quiet) >= limit.as_millis()).then_some(reason)
     }
 
     /// A request's head is complete.
@@ -91,13 +111,15 @@ impl ConnectionWatch {
         self.enter(if stream { Phase::Streaming } else { Phase::Writing });
     }
 
-    fn bytes_read(&self) {
+    /// Something came from the client.
+    pub(crate) fn bytes_read(&self) {
         if self.phase() == Phase::Idle {
             self.enter(Phase::Head);
         }
     }
 
-    fn bytes_written(&self) {
+    /// The client took something.
+    pub(crate) fn bytes_written(&self) {
         match self.phase() {
             // Of a large response this may only be a part; with each part the idle time starts again.
             Phase::Writing | Phase::Stalled | Phase::Idle => self.enter(Phase::Idle),
@@ -106,107 +128,13 @@ impl ConnectionWatch {
         }
     }
 
-    fn write_blocked(&self) {
+    /// The client takes nothing.
+    pub(crate) fn write_blocked(&self) {
         match self.phase() {
             Phase::Idle | Phase::Writing => self.enter(Phase::Stalled),
             Phase::Streaming => self.enter(Phase::StreamStalled),
             Phase::Head | Phase::Answering | Phase::Stalled | Phase::StreamStalled => {}
         }
-    }
-}
-
-/// Looks at a [`ConnectionWatch`] from time to time.
-#[derive(Debug)]
-pub(crate) struct Overdue {
-    watch: Arc<ConnectionWatch>,
-    deadlines: Deadlines,
-    seen: u32,
-    since: Instant,
-}
-
-impl Overdue {
-    pub(crate) fn new(watch: Arc<ConnectionWatch>, deadlines: Deadlines) -> Self {
-        Self { seen: watch.0.load(Ordering::Relaxed), watch, deadlines, since: Instant::now() }
-    }
-
-    /// Why the connection is to be cut now, if it is.
-    pub(crate) fn reason(&mut self, now: Instant) -> Option<Cut> {
-        let word = self.watch.0.load(Ordering::Relaxed);
-        if word != self.seen {
-            (self.seen, self.since) = (word, now);
-            return None;
-        }
-        let (limit, reason) = match self.watch.phase() {
-            Phase::Idle | Phase::Writing => (self.deadlines.idle, Cut::Idle),
-            Phase::Head => (self.deadlines.head, Cut::SlowHead),
-            Phase::Stalled | Phase::StreamStalled => (self.deadlines.write, Cut::SlowReader),
-            Phase::Answering | Phase::Streaming => return None,
-        };
-        (now.duration_since(self.since) >= limit).then_some(reason)
-    }
-}
-
-/// A socket that notes what it sees.
-#[derive(Debug)]
-pub(crate) struct WatchedSocket {
-    pub(crate) socket: TokioIo<TcpStream>,
-    pub(crate) watch: Arc<ConnectionWatch>,
-}
-
-impl WatchedSocket {
-    fn noted<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match written {
-            Poll::Ready(Ok(_)) => self.watch.bytes_written(),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.watch.write_blocked(),
-        }
-        written
-    }
-}
-
-impl Read for WatchedSocket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
-        if read.is_ready() {
-            self.watch.bytes_read();
-        }
-        read
-    }
-}
-
-impl Write for WatchedSocket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.noted(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
-        self.noted(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
 
@@ -219,69 +147,56 @@ mod tests {
         idle: Duration::from_secs(60),
         write: Duration::from_secs(30),
     };
+    const SECOND: u64 = 1000;
 
-    fn after(seconds: u64, overdue: &mut Overdue) -> Option<Cut> {
-        let start = Instant::now();
-        assert_eq!(overdue.reason(start), None, "the first look only notes the phase");
-        overdue.reason(start + Duration::from_secs(seconds))
+    /// Looks once, and again after so many seconds.
+    fn after(seconds: u64, watch: &ConnectionWatch) -> Option<Cut> {
+        assert_eq!(watch.overdue(&DEADLINES, 5), None, "the first look only notes the phase");
+        watch.overdue(&DEADLINES, 5 + seconds * SECOND)
     }
 
     #[test]
     fn each_phase_has_its_own_limit() {
-        let watch = Arc::new(ConnectionWatch::default());
-        let overdue = || Overdue::new(Arc::clone(&watch), DEADLINES);
-        let mut idle = overdue();
-        let start = idle.since;
-        assert_eq!(idle.reason(start + Duration::from_secs(59)), None);
-        assert_eq!(idle.reason(start + Duration::from_secs(60)), Some(Cut::Idle));
-
-        let mut head = overdue();
+        let watch = ConnectionWatch::new(0);
+        assert_eq!(watch.overdue(&DEADLINES, 59 * SECOND), None);
+        assert_eq!(watch.overdue(&DEADLINES, 60 * SECOND), Some(Cut::Idle));
         watch.bytes_read();
-        assert_eq!(after(10, &mut head), Some(Cut::SlowHead));
-
-        let mut answering = overdue();
+        assert_eq!(after(10, &watch), Some(Cut::SlowHead));
         watch.request_begins();
-        assert_eq!(after(10_000, &mut answering), None, "the engine's time is not the client's");
-
-        let mut stalled = overdue();
+        assert_eq!(after(10_000, &watch), None, "the engine's time is not the client's");
         watch.response_ready(false);
         watch.write_blocked();
-        assert_eq!(after(30, &mut stalled), Some(Cut::SlowReader));
-
-        let mut idle_again = overdue();
+        assert_eq!(after(30, &watch), Some(Cut::SlowReader));
         watch.bytes_written();
-        assert_eq!(after(30, &mut idle_again), None);
+        assert_eq!(after(30, &watch), None);
     }
 
     #[test]
     fn a_slow_head_is_not_saved_by_single_bytes_but_a_slow_response_is_by_progress() {
-        let watch = Arc::new(ConnectionWatch::default());
-        let mut overdue = Overdue::new(Arc::clone(&watch), DEADLINES);
-        let start = overdue.since;
+        let watch = ConnectionWatch::new(0);
         watch.bytes_read();
-        assert_eq!(overdue.reason(start), None);
+        assert_eq!(watch.overdue(&DEADLINES, 0), None);
         watch.bytes_read();
-        assert_eq!(overdue.reason(start + Duration::from_secs(10)), Some(Cut::SlowHead));
+        assert_eq!(watch.overdue(&DEADLINES, 10 * SECOND), Some(Cut::SlowHead));
 
         watch.request_begins();
         watch.response_ready(false);
         watch.bytes_written();
         watch.write_blocked();
-        assert_eq!(overdue.reason(start), None);
+        assert_eq!(watch.overdue(&DEADLINES, 0), None);
         watch.bytes_written();
         watch.write_blocked();
-        assert_eq!(overdue.reason(start + Duration::from_secs(40)), None, "some of it was taken");
+        assert_eq!(watch.overdue(&DEADLINES, 40 * SECOND), None, "some of it was taken");
     }
 
     #[test]
     fn a_quiet_stream_is_not_idle() {
-        let watch = Arc::new(ConnectionWatch::default());
-        let mut overdue = Overdue::new(Arc::clone(&watch), DEADLINES);
+        let watch = ConnectionWatch::new(0);
         watch.request_begins();
         watch.response_ready(true);
         watch.bytes_written();
-        assert_eq!(after(100_000, &mut overdue), None);
+        assert_eq!(after(100_000, &watch), None);
         watch.write_blocked();
-        assert_eq!(after(31, &mut overdue), Some(Cut::SlowReader));
+        assert_eq!(after(31, &watch), Some(Cut::SlowReader));
     }
 }

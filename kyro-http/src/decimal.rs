@@ -39,9 +39,33 @@ fn reason(text: &str) -> NotU64 {
     }
 }
 
+/// Writes a number as decimal digits.
+pub(crate) fn write_u64(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        first = at;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(first..).unwrap_or_default());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_as_they_are_read() {
+        for number in [0, 1, 9, 10, 12345, u64::MAX / 10, u64::MAX] {
+            let mut text = Vec::new();
+            write_u64(&mut text, number);
+            assert_eq!(text, number.to_string().as_bytes());
+        }
+    }
 
     #[test]
     fn only_digits_in_range_are_numbers() {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use kyro_engine::{MaintenanceError, ReadError, WriteError};
 
+use crate::frame::FrameError;
 use crate::problem::{Code, Problem};
 
 impl From<WriteError> for Problem {
@@ -58,6 +59,16 @@ impl From<MaintenanceError> for Problem {
             MaintenanceError::Closed => draining(),
             other => internal(&other),
         }
+    }
+}
+
+impl From<FrameError> for Problem {
+    fn from(error: FrameError) -> Self {
+        let code = match error {
+            FrameError::ValueTooLarge { .. } => Code::ValueTooLarge,
+            _ => Code::InvalidFrame,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -184,12 +184,11 @@ impl ServerCollector {
         }
         let mut durations = out.0.encode_descriptor(
             "kyrodb_http_request_duration",
-            "From a request's head to the head of its answer, by route",
+            "From a request's head to the head of its answer, by route; of reads of one key a sample, extrapolated",
             Some(&Unit::Seconds),
             MetricType::Histogram,
         )?;
-        for (route, _, histogram) in self.0.by_route() {
-            let now = histogram.snapshot();
+        for (route, _, now) in self.0.by_route() {
             let labels = [("route", route)];
             let mut family = durations.encode_family(&labels)?;
             family.encode_histogram::<NoLabelSet>(now.sum, now.count, &now.buckets, None)?;
@@ -306,7 +305,7 @@ fn storage(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
 }
 
 /// Resident memory, where the system tells (Linux).
-fn resident_bytes() -> Option<u64> {
+pub(crate) fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = statm.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

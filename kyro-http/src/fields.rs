@@ -92,6 +92,33 @@ impl<'a> Object<'a> {
         Ok(Self { fields })
     }
 
+    /// The JSON text of a field.
+    pub(crate) fn raw(&self, name: &'static str) -> Result<&'a str, FieldError> {
+        self.get(name).ok_or(FieldError::Missing { field: name })
+    }
+
+    /// A string.
+    pub(crate) fn text(&self, name: &'static str) -> Result<Cow<'a, str>, FieldError> {
+        parse_string(name, self.raw(name)?)
+    }
+
+    /// `true` or `false`; absent counts as false.
+    pub(crate) fn truth(&self, name: &'static str) -> Result<bool, FieldError> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(FieldError::invalid(name, "must be `true` or `false`")),
+        }
+    }
+
+    /// Refuses fields that are known but make no sense here.
+    pub(crate) fn refuse(&self, names: &[&'static str], reason: &'static str) -> Result<(), FieldError> {
+        names
+            .iter()
+            .find(|name| self.get(name).is_some())
+            .map_or(Ok(()), |name| Err(FieldError::invalid(name, reason)))
+    }
+
     fn get(&self, name: &str) -> Option<&'a str> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, raw)| raw.get())
     }
@@ -145,6 +172,14 @@ impl<'a> Object<'a> {
             }
         }
     }
+}
+
+/// The items of a JSON array, not read yet.
+pub(crate) fn array(text: &[u8]) -> Result<Vec<&RawValue>, FieldError> {
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Err(FieldError::Empty);
+    }
+    serde_json::from_slice(text).map_err(|error| FieldError::InvalidJson { reason: error.to_string() })
 }
 
 fn parse_string<'a>(name: &'static str, raw: &'a str) -> Result<Cow<'a, str>, FieldError> {
@@ -261,6 +296,16 @@ impl<'a> Query<'a> {
         self.get(name).map(parse).transpose()
     }
 
+    /// `true` or `false`.
+    pub(crate) fn truth(&self, name: &'static str) -> Result<Option<bool>, FieldError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(FieldError::invalid(name, "must be `true` or `false`")),
+        }
+    }
+
     /// `?keys=string` writes keys as JSON strings, for readers whose numbers end at 2^53; `number` is the default.
     pub(crate) fn keys_as_strings(&self) -> Result<bool, FieldError> {
         match self.get("keys") {
@@ -271,9 +316,9 @@ impl<'a> Query<'a> {
     }
 }
 
-/// A key in the path, such as the `7` of `/v1/get_fast/7`.
-pub(crate) fn path_key(segment: &str) -> Result<u64, FieldError> {
-    parse_u64(segment).map_err(|reason| FieldError::not_u64("key", reason))
+/// A number in the path, such as the `7` of `/v1/get_fast/7`.
+pub(crate) fn path_number(field: &'static str, segment: &str) -> Result<u64, FieldError> {
+    parse_u64(segment).map_err(|reason| FieldError::not_u64(field, reason))
 }
 
 /// Undoes `%41` and `+`. A sequence that is not UTF-8, or not a whole escape, stays as it is: no name or number

@@ -12,7 +12,7 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use crate::decimal::parse_u64;
-use crate::fields::{Object, Query, path_key};
+use crate::fields::{Object, Query, path_number};
 use crate::host_check::names_loopback;
 use crate::problem::Problem;
 use crate::route::{Access, Route};
@@ -82,7 +82,7 @@ pub fn query(data: &[u8]) {
     }
     if let Some((route, key)) = Route::find(text) {
         assert_eq!(route.path().replace("{key}", key), text, "the path of another route");
-        if let Ok(number) = path_key(key) {
+        if let Ok(number) = path_number("key", key) {
             assert_eq!(number.to_string(), canonical(key));
         }
     }

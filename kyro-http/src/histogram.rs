@@ -43,12 +43,17 @@ pub(crate) struct Snapshot {
 
 impl Histogram {
     pub(crate) fn observe(&self, duration: Duration) {
+        self.observe_weighted(duration, 1);
+    }
+
+    /// Counts one observation for so many: a sample of that many.
+    pub(crate) fn observe_weighted(&self, duration: Duration, weight: u64) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_NANOS.partition_point(|bound| *bound < nanos);
         if let Some(count) = self.counts.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(weight, Ordering::Relaxed);
         }
-        self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.sum_nanos.fetch_add(nanos.saturating_mul(weight), Ordering::Relaxed);
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -60,6 +65,18 @@ impl Histogram {
             count: buckets.iter().map(|(_, count)| count).sum(),
             buckets,
         }
+    }
+}
+
+impl Snapshot {
+    /// The numbers of two histograms together.
+    pub(crate) fn merged(mut self, other: &Self) -> Self {
+        self.sum += other.sum;
+        self.count += other.count;
+        for ((_, count), (_, more)) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count += more;
+        }
+        self
     }
 }
 

@@ -1,93 +1,84 @@
 //! Keys and values: put, append, and the four lookups.
 
+use std::mem;
 use std::str;
-use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hyper::StatusCode;
-use hyper::body::Incoming;
-use kyro_engine::{Batch, Commit, Engine, WriteError};
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+use kyro_engine::Batch;
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, OCTETS};
 use crate::app::App;
-use crate::fields::{Object, Query, path_key};
+use crate::body::Body;
+use crate::call::Call;
+use crate::decimal::write_u64;
+use crate::fields::{FieldError, Object, Query};
 use crate::metrics::Stopwatch;
 use crate::problem::{Code, Problem};
-
-const OCTETS: &str = "application/octet-stream";
+use crate::write::commit;
 
 /// `POST /v1/put`
-pub(crate) async fn put(app: Arc<App>, query: Option<String>, body: Incoming) -> Answer {
-    Query::parse(query.as_deref(), &[])?;
+pub(crate) async fn put(call: Call) -> Answer {
+    call.query(&[])?;
+    let (received, _, app, _) = call.read_body().await?;
     let latency = Stopwatch::start(&app.metrics.append_latency);
-    let received = app.bodies.read(body).await?;
     let object = Object::parse(&received.bytes, &["key", "value", "value_base64"])?;
     let key = object.u64("key")?;
     let value = object.bytes("value", "value_base64")?;
-    let offset = commit(app.engine()?, || {
+    let committed = commit(app.engine()?, || {
         let mut batch = Batch::with_capacity(value.len() + 16);
         batch.put(key, &value);
         batch
     });
-    let offset = offset.await?;
+    let offset = committed.await?.first_offset;
     latency.stop();
     Ok(answer::offset(offset))
 }
 
 /// `POST /v1/append`: an event without a key.
-pub(crate) async fn append(app: Arc<App>, query: Option<String>, body: Incoming) -> Answer {
-    Query::parse(query.as_deref(), &[])?;
+pub(crate) async fn append(call: Call) -> Answer {
+    call.query(&[])?;
+    let (received, _, app, _) = call.read_body().await?;
     let latency = Stopwatch::start(&app.metrics.append_latency);
-    let received = app.bodies.read(body).await?;
     let object = Object::parse(&received.bytes, &["payload", "payload_base64"])?;
     let payload = object.bytes("payload", "payload_base64")?;
-    let offset = commit(app.engine()?, || {
+    let committed = commit(app.engine()?, || {
         let mut batch = Batch::with_capacity(payload.len() + 16);
         batch.append(&payload);
         batch
     });
-    let offset = offset.await?;
+    let offset = committed.await?.first_offset;
     latency.stop();
     Ok(answer::offset(offset))
 }
 
-/// Commits one batch, and waits a little where the engine holds writers back: a flush that is under way ends the
-/// stall, and a client that is told to come back would only come back.
-async fn commit(engine: &Engine, batch: impl Fn() -> Batch) -> Result<u64, Problem> {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let mut pause = Duration::from_millis(1);
-    let mut waited = Duration::ZERO;
-    let commit: Commit = loop {
-        match engine.write(batch()) {
-            Ok(commit) => break commit,
-            Err(WriteError::Busy { .. }) if waited < PATIENCE => {
-                tokio::time::sleep(pause).await;
-                waited += pause;
-                pause = (pause * 2).min(Duration::from_millis(64));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    };
-    Ok(commit.await?.first_offset)
-}
-
 /// `GET /v1/get_fast/{key}`: the value's bytes as they are, not copied.
-pub(crate) fn get_fast(app: &App, key: &str, query: Option<&str>) -> Answer {
-    Query::parse(query, &[])?;
-    let value = app.engine()?.get(path_key(key)?)?;
-    Ok(value.map_or_else(|| answer::empty(StatusCode::NOT_FOUND), |value| answer::with_type(OCTETS, value)))
+pub(crate) fn get_fast(app: &App, key: Result<u64, FieldError>, head: &mut Parts) -> Answer {
+    Query::parse(head.uri.query(), &[])?;
+    let value = app.engine()?.get(key?)?;
+    Ok(octets(value, head))
 }
 
 /// `GET /v1/lookup_fast/{key}`: the offset of the key's value, as 8 bytes, little-endian.
-pub(crate) fn lookup_fast(app: &App, key: &str, query: Option<&str>) -> Answer {
-    Query::parse(query, &[])?;
-    let offset = app.engine()?.offset(path_key(key)?)?;
-    Ok(offset.map_or_else(
-        || answer::empty(StatusCode::NOT_FOUND),
-        |offset| answer::with_type(OCTETS, offset.to_le_bytes().to_vec()),
-    ))
+pub(crate) fn lookup_fast(app: &App, key: Result<u64, FieldError>, head: &mut Parts) -> Answer {
+    Query::parse(head.uri.query(), &[])?;
+    let offset = app.engine()?.offset(key?)?;
+    Ok(octets(offset.map(|offset| Bytes::copy_from_slice(&offset.to_le_bytes())), head))
+}
+
+/// Raw bytes, or 404 without a body. The answer takes the request's header map: its memory is there already.
+fn octets(value: Option<Bytes>, head: &mut Parts) -> Response<Body> {
+    let Some(value) = value else { return answer::empty(StatusCode::NOT_FOUND) };
+    let mut headers = mem::take(&mut head.headers);
+    headers.clear();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTETS));
+    let mut response = Response::new(Body::from(value));
+    *response.headers_mut() = headers;
+    response
 }
 
 /// `GET /v1/lookup?key=`
@@ -95,7 +86,7 @@ pub(crate) fn lookup(app: &App, query: Option<&str>) -> Answer {
     let query = Query::parse(query, &["key", "keys"])?;
     let key = query.u64("key")?;
     let as_string = query.keys_as_strings()?;
-    let value = app.engine()?.get(key)?.ok_or_else(|| not_found(key))?;
+    let value = app.engine()?.get(key)?.ok_or_else(|| not_found())?;
     let mut text = Vec::with_capacity(value.len() + 64);
     text.extend_from_slice(b"{\"key\":");
     write_key(&mut text, key, as_string);
@@ -108,7 +99,7 @@ pub(crate) fn lookup(app: &App, query: Option<&str>) -> Answer {
 /// `GET /v1/lookup_raw?key=`: whether the key has a value.
 pub(crate) fn lookup_raw(app: &App, query: Option<&str>) -> Answer {
     let key = Query::parse(query, &["key"])?.u64("key")?;
-    if app.engine()?.contains(key)? { Ok(answer::empty(StatusCode::NO_CONTENT)) } else { Err(not_found(key)) }
+    if app.engine()?.contains(key)? { Ok(answer::empty(StatusCode::NO_CONTENT)) } else { Err(not_found()) }
 }
 
 /// `GET /v1/offset`: the offset that the next write will get.
@@ -117,17 +108,16 @@ pub(crate) fn next_offset(app: &App, query: Option<&str>) -> Answer {
     Ok(answer::offset(app.engine()?.next_offset()))
 }
 
-fn not_found(key: u64) -> Problem {
-    Problem::new(Code::NotFound, format!("there is no value for key {key}"))
+pub(crate) fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "the key has no value")
 }
 
 /// Writes a key as a JSON number, or as a string of digits.
 pub(crate) fn write_key(out: &mut Vec<u8>, key: u64, as_string: bool) {
-    let digits = key.to_string();
     if as_string {
         out.push(b'"');
     }
-    out.extend_from_slice(digits.as_bytes());
+    write_u64(out, key);
     if as_string {
         out.push(b'"');
     }

@@ -6,21 +6,28 @@
 //! A request travels [`service`](self) → limits, route, access → handler → engine, and back as bytes that are not
 //! copied on the way.
 
+mod access_log;
 mod admin;
 mod answer;
 mod app;
+mod batch;
 mod body;
 mod build_info;
+mod call;
+mod changes;
 mod cli;
 mod config;
 mod connection;
 mod connection_watch;
+mod connections;
 mod decimal;
+mod dispatch;
 mod engine_errors;
 mod engine_progress;
 mod exit;
 mod exposition;
 mod fields;
+mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -28,24 +35,35 @@ mod histogram;
 mod host_check;
 mod inspect;
 mod kv;
+mod kv_resource;
 mod load;
+mod load_stream;
 mod metrics;
+mod mget;
 mod print_config;
 mod problem;
+mod proxies;
 mod rate_limit;
 mod read_body;
 mod repair;
 mod replay;
 mod route;
 mod run;
+mod scan;
 mod schedule;
 mod server;
 mod service;
 mod settings_file;
 mod shell;
+mod socket;
+mod stats_document;
+mod streaming;
 mod subscribe;
+mod tasks;
 mod tokens;
 mod verify;
+mod workers;
+mod write;
 
 pub use run::run;
 

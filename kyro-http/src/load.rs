@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command tells its user what happened")]
 
+mod binary_records;
 mod csv_records;
 mod embedded;
 #[cfg(any(test, fuzzing))]
@@ -24,9 +25,12 @@ use crate::cli::LoadArgs;
 use crate::config::DEFAULT_DATA_DIR;
 use crate::exit::{Exit, advise, of_open_error};
 use crate::tokens::TokenError;
+pub(crate) use binary_records::BinaryRecords;
+pub(crate) use csv_records::CsvRecords;
 use embedded::Directory;
+pub(crate) use ndjson_records::NdjsonRecords;
 use progress::{Counts, Progress, Speaker};
-use records::{Record, Records};
+pub(crate) use records::{Record, Records};
 use remote::Server;
 use target::{Target, TargetError};
 

@@ -1,17 +1,21 @@
 //! What the server counts of itself. Counting never takes a lock and never allocates; scraping does both.
+//!
+//! What every request counts is kept once for each thread, so that threads do not fight over one cache line.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::CachePadded;
 use hyper::StatusCode;
 
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, Snapshot};
 use crate::route::Route;
 
 /// The statuses that this server answers with; any other is counted in the last place, as 599.
-pub(crate) const STATUSES: [u16; 22] = [
-    200, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 429, 431, 500, 501, 503, 504, 505, 507,
-    599,
+pub(crate) const STATUSES: [u16; 28] = [
+    200, 404, 304, 201, 202, 204, 206, 400, 401, 403, 405, 408, 409, 410, 412, 413, 414, 415, 416, 429, 431,
+    500, 501, 503, 504, 505, 507, 599,
 ];
 
 /// The route name under which requests to unknown paths are counted.
@@ -25,10 +29,12 @@ pub(crate) enum Cut {
     SlowHead,
     SlowReader,
     TooMany,
+    TooManyOfClient,
 }
 
 impl Cut {
-    pub(crate) const ALL: [Self; 4] = [Self::Idle, Self::SlowHead, Self::SlowReader, Self::TooMany];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Idle, Self::SlowHead, Self::SlowReader, Self::TooMany, Self::TooManyOfClient];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -36,15 +42,43 @@ impl Cut {
             Self::SlowHead => "slow_head",
             Self::SlowReader => "slow_reader",
             Self::TooMany => "too_many",
+            Self::TooManyOfClient => "too_many_of_client",
         }
     }
+}
+
+/// Threads that count apart; further ones share.
+const SHARDS: usize = 32;
+
+/// What one thread counted.
+#[derive(Debug, Default)]
+struct Shard {
+    requests: [Statuses; ROUTES],
+    durations: [Histogram; ROUTES],
+}
+
+#[derive(Debug, Default)]
+struct Statuses([AtomicU64; STATUSES.len()]);
+
+/// This thread's place among the shards.
+fn shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    let shard = SHARD.get();
+    if shard != usize::MAX {
+        return shard;
+    }
+    let shard = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    SHARD.set(shard);
+    shard
 }
 
 /// The server's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    requests: [[AtomicU64; STATUSES.len()]; ROUTES],
-    durations: [Histogram; ROUTES],
+    shards: [CachePadded<Shard>; SHARDS],
     /// Requests whose answer is being worked on.
     pub(crate) in_flight: Gauge,
     /// Connections open now.
@@ -65,16 +99,23 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Counts one answered request.
-    pub(crate) fn request(&self, route: Option<Route>, status: StatusCode, duration: Duration) {
+    /// Counts one answered request, and how long it took where that was measured: for itself and the others of which
+    /// it is a sample, `weight` in all.
+    pub(crate) fn request(
+        &self,
+        route: Option<Route>,
+        status: StatusCode,
+        measured: Option<(Duration, u64)>,
+    ) {
+        let Some(shard) = self.shards.get(shard()) else { return };
         let row = route.map_or(ROUTES - 1, |route| route as usize);
         let status = status.as_u16();
         let column = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
-        if let Some(count) = self.requests.get(row).and_then(|counts| counts.get(column)) {
+        if let Some(count) = shard.requests.get(row).and_then(|counts| counts.0.get(column)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(histogram) = self.durations.get(row) {
-            histogram.observe(duration);
+        if let (Some(histogram), Some((duration, weight))) = (shard.durations.get(row), measured) {
+            histogram.observe_weighted(duration, weight);
         }
     }
 
@@ -90,13 +131,21 @@ impl Metrics {
     }
 
     /// Each route that was asked for: its name, its answers by status, its durations.
-    pub(crate) fn by_route(&self) -> impl Iterator<Item = (&'static str, Vec<(u16, u64)>, &Histogram)> {
+    pub(crate) fn by_route(&self) -> impl Iterator<Item = (&'static str, Vec<(u16, u64)>, Snapshot)> {
         let names = Route::ALL.iter().map(|route| route.path()).chain([UNKNOWN]);
-        names.zip(&self.requests).zip(&self.durations).filter_map(|((name, counts), durations)| {
-            let counts =
-                STATUSES.iter().zip(counts).map(|(status, count)| (*status, count.load(Ordering::Relaxed)));
+        names.enumerate().filter_map(|(row, name)| {
+            let count = |column: usize| -> u64 {
+                let cells = self.shards.iter().filter_map(|shard| shard.requests.get(row)?.0.get(column));
+                cells.map(|cell| cell.load(Ordering::Relaxed)).sum()
+            };
+            let counts = STATUSES.iter().enumerate().map(|(column, status)| (*status, count(column)));
             let counts: Vec<(u16, u64)> = counts.filter(|(_, count)| *count > 0).collect();
-            (!counts.is_empty()).then_some((name, counts, durations))
+            let durations = self.shards.iter().filter_map(|shard| shard.durations.get(row));
+            let durations = durations
+                .map(Histogram::snapshot)
+                .reduce(|all, more| all.merged(&more))
+                .filter(|_| !counts.is_empty());
+            durations.map(|durations| (name, counts, durations))
         })
     }
 }
@@ -160,10 +209,10 @@ mod tests {
     #[test]
     fn requests_are_counted_by_route_and_status() {
         let metrics = Metrics::default();
-        metrics.request(Some(Route::Put), StatusCode::OK, Duration::from_micros(5));
-        metrics.request(Some(Route::Put), StatusCode::OK, Duration::from_micros(5));
-        metrics.request(None, StatusCode::NOT_FOUND, Duration::from_micros(5));
-        metrics.request(Some(Route::Health), StatusCode::IM_A_TEAPOT, Duration::ZERO);
+        metrics.request(Some(Route::Put), StatusCode::OK, Some((Duration::from_micros(5), 1)));
+        metrics.request(Some(Route::Put), StatusCode::OK, Some((Duration::from_micros(5), 1)));
+        metrics.request(None, StatusCode::NOT_FOUND, Some((Duration::from_micros(5), 1)));
+        metrics.request(Some(Route::Health), StatusCode::IM_A_TEAPOT, None);
         let counts: Vec<_> = metrics.by_route().map(|(name, counts, _)| (name, counts)).collect();
         assert_eq!(
             counts,

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use hyper::header::HeaderName;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::body::Body;
 
@@ -34,20 +36,30 @@ codes! {
     InvalidJson         400 "invalid_json"         "Invalid JSON",
     MissingField        400 "missing_field"        "Missing field",
     InvalidField        400 "invalid_field"        "Invalid field",
+    InvalidFrame        400 "invalid_frame"        "Invalid frame",
+    InvalidRecord       400 "invalid_record"       "Invalid record",
     DuplicateField      400 "duplicate_field"      "Duplicate field",
     UnknownField        400 "unknown_field"        "Unknown field",
     Unauthorized        401 "unauthorized"         "Unauthorized",
     Forbidden           403 "forbidden"            "Forbidden",
     HostNotAllowed      403 "host_not_allowed"     "Host not allowed",
     NotFound            404 "not_found"            "Not found",
+    UnknownTask         404 "unknown_task"         "Unknown task",
     UnknownPath         404 "unknown_path"         "Unknown path",
     MethodNotAllowed    405 "method_not_allowed"   "Method not allowed",
     BodyTimeout         408 "body_timeout"         "Body timeout",
+    PreconditionsFailed 409 "preconditions_failed" "Preconditions failed",
+    Cancelled           409 "cancelled"            "Cancelled",
+    NotCancellable      409 "not_cancellable"      "Not cancellable",
     AlreadyRunning      409 "already_running"      "Already running",
     HistoryGone         410 "history_gone"         "History gone",
+    PreconditionFailed  412 "precondition_failed"  "Precondition failed",
     BodyTooLarge        413 "body_too_large"       "Body too large",
     ValueTooLarge       413 "value_too_large"      "Value too large",
+    BatchTooLarge       413 "batch_too_large"      "Batch too large",
     TargetTooLong       414 "target_too_long"      "Target too long",
+    UnsupportedMediaType 415 "unsupported_media_type" "Unsupported media type",
+    RangeNotSatisfiable 416 "range_not_satisfiable" "Range not satisfiable",
     RateLimited         429 "rate_limited"         "Rate limited",
     TooManyHeaders      431 "too_many_headers"     "Too many headers",
     Internal            500 "internal"             "Internal error",
@@ -75,6 +87,10 @@ pub(crate) struct Problem {
     pub(crate) retry_after_seconds: Option<u32>,
     /// The methods that the path has (`method_not_allowed`).
     pub(crate) allow: Option<&'static str>,
+    /// Further members of the document, as JSON, and what they are called.
+    pub(crate) more: Option<(&'static str, Box<RawValue>)>,
+    /// A header that goes with this error.
+    pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -86,6 +102,8 @@ impl Problem {
             oldest: None,
             retry_after_seconds: None,
             allow: None,
+            more: None,
+            header: None,
         }
     }
 
@@ -126,7 +144,12 @@ impl Problem {
             field: self.field.as_deref(),
             oldest: self.oldest,
         };
-        serde_json::to_vec(&document).unwrap_or_default()
+        let mut text = serde_json::to_vec(&document).unwrap_or_default();
+        if let (Some((name, raw)), Some(b'}')) = (&self.more, text.last()) {
+            text.pop();
+            text.extend_from_slice(format!(",\"{name}\":{raw}}}").as_bytes());
+        }
+        text
     }
 
     pub(crate) fn into_response(self, request_id: &str) -> Response<Body> {
@@ -139,6 +162,12 @@ impl Problem {
         }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Ok(request_id) = HeaderValue::from_str(request_id) {
+            headers.insert(HeaderName::from_static("x-request-id"), request_id);
+        }
+        if let Some(header) = self.header {
+            headers.insert(header.0, header.1);
         }
         if self.code == Code::Unauthorized {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kyrodb\""));

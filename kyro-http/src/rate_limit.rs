@@ -1,11 +1,11 @@
-//! Rate limits per client address: token buckets in a bounded table, IPv6 by /64.
+//! What one client address may take: token buckets, connections and streams, in a bounded table, IPv6 by /64.
 //!
-//! A connection takes its client's buckets from the table once, when it is accepted. Each request then costs one
+//! A connection takes its client's entry from the table once, when it is accepted. Each request then costs one
 //! atomic update and no lock.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,10 +63,39 @@ pub(crate) struct RateLimits {
     max_clients: usize,
 }
 
-/// One client's buckets: for each class the time, in nanoseconds since the start, at which its bucket is full again.
+/// One client: for each class the time, in nanoseconds since the start, at which its bucket is full again; and what it
+/// has open.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     full_at: [AtomicU64; Class::ALL.len()],
+    connections: AtomicU32,
+    streams: AtomicU32,
+}
+
+/// One of a client's connections, until dropped.
+#[derive(Debug)]
+pub(crate) struct ConnectionPlace(Arc<Client>);
+
+impl Drop for ConnectionPlace {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One of a client's streams, until dropped.
+#[derive(Debug)]
+pub(crate) struct ClientStream(Arc<Client>);
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn take_place(count: &AtomicU32, limit: u32) -> bool {
+    count
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < limit).then_some(open + 1))
+        .is_ok()
 }
 
 /// Clients remembered at a time; some 100 bytes each.
@@ -85,11 +114,8 @@ impl RateLimits {
         }
     }
 
-    /// The buckets of a client.
+    /// The entry of a client.
     pub(crate) fn client(&self, address: IpAddr) -> Arc<Client> {
-        if !self.rates.iter().any(Rate::limited) {
-            return Arc::clone(&self.overflow);
-        }
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let network = network(address);
         if let Some(client) = clients.get(&network) {
@@ -109,8 +135,14 @@ impl RateLimits {
         Arc::clone(clients.entry(network).or_default())
     }
 
-    /// Takes one token, or says after how long there is one.
-    pub(crate) fn take(&self, client: &Client, class: Class, now: Instant) -> Result<(), Duration> {
+    /// Takes so many tokens, or says after how long there are enough. What costs more than a whole bucket takes a
+    /// full one: it passes, but not often.
+    pub(crate) fn take(&self, client: &Client, class: Class, tokens: u64) -> Result<(), Duration> {
+        let limited = self.rates.get(class as usize).is_some_and(Rate::limited);
+        if limited { self.take_at(client, class, tokens, Instant::now()) } else { Ok(()) }
+    }
+
+    fn take_at(&self, client: &Client, class: Class, tokens: u64, now: Instant) -> Result<(), Duration> {
         let (Some(rate), Some(full_at)) =
             (self.rates.get(class as usize), client.full_at.get(class as usize))
         else {
@@ -120,8 +152,9 @@ impl RateLimits {
             return Ok(());
         }
         let now = self.nanos(now);
-        let cost = rate.nanos_per_request();
-        let capacity = cost.saturating_mul(u64::from(rate.burst.max(1)));
+        let each = rate.nanos_per_request();
+        let capacity = each.saturating_mul(u64::from(rate.burst.max(1)));
+        let cost = each.saturating_mul(tokens).min(capacity);
         let taken = full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
             let after = full_at.max(now).saturating_add(cost);
             (after - now <= capacity).then_some(after)
@@ -139,12 +172,27 @@ impl RateLimits {
         Class::ALL.into_iter().zip(&self.refused).map(|(class, count)| (class, count.load(Ordering::Relaxed)))
     }
 
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn nanos(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX / 2)
     }
 }
 
 impl Client {
+    /// A place among the client's connections, while it has fewer than `limit`.
+    pub(crate) fn connect(self: &Arc<Self>, limit: u32) -> Option<ConnectionPlace> {
+        take_place(&self.connections, limit).then(|| ConnectionPlace(Arc::clone(self)))
+    }
+
+    /// A place among the client's streams, while it has fewer than `limit`.
+    pub(crate) fn stream(self: &Arc<Self>, limit: u32) -> Option<ClientStream> {
+        take_place(&self.streams, limit).then(|| ClientStream(Arc::clone(self)))
+    }
+
     /// Whether any bucket is not full: such a client must not start afresh by being forgotten.
     fn is_emptied(&self, now: u64) -> bool {
         self.full_at.iter().any(|full_at| full_at.load(Ordering::Relaxed) > now)
@@ -183,15 +231,15 @@ mod tests {
         let client = limits.client(v4(1));
         let now = Instant::now();
         for _ in 0..5 {
-            assert_eq!(limits.take(&client, Class::Admin, now), Ok(()));
+            assert_eq!(limits.take_at(&client, Class::Admin, 1, now), Ok(()));
         }
-        let wait = limits.take(&client, Class::Admin, now).unwrap_err();
+        let wait = limits.take_at(&client, Class::Admin, 1, now).unwrap_err();
         assert!(wait > Duration::from_millis(499) && wait <= Duration::from_millis(500), "{wait:?}");
-        assert!(limits.take(&client, Class::Admin, now + Duration::from_millis(499)).is_err());
-        assert_eq!(limits.take(&client, Class::Admin, now + Duration::from_millis(501)), Ok(()));
-        assert!(limits.take(&client, Class::Admin, now + Duration::from_millis(502)).is_err());
+        assert!(limits.take_at(&client, Class::Admin, 1, now + Duration::from_millis(499)).is_err());
+        assert_eq!(limits.take_at(&client, Class::Admin, 1, now + Duration::from_millis(501)), Ok(()));
+        assert!(limits.take_at(&client, Class::Admin, 1, now + Duration::from_millis(502)).is_err());
         let later = now + Duration::from_secs(3600);
-        let passed = (0..20).filter(|_| limits.take(&client, Class::Admin, later).is_ok()).count();
+        let passed = (0..20).filter(|_| limits.take_at(&client, Class::Admin, 1, later).is_ok()).count();
         assert_eq!(passed, 5, "a bucket never holds more than its burst");
         assert_eq!(limits.refused().next(), Some((Class::Admin, 18)));
     }
@@ -203,22 +251,25 @@ mod tests {
         let now = Instant::now();
         let (one, other) = (limits.client(v4(1)), limits.client(v4(2)));
         assert!(
-            limits.take(&one, Class::Admin, now).is_ok() && limits.take(&one, Class::Admin, now).is_err()
+            limits.take_at(&one, Class::Admin, 1, now).is_ok()
+                && limits.take_at(&one, Class::Admin, 1, now).is_err()
         );
         assert!(
-            limits.take(&one, Class::Data, now).is_ok() && limits.take(&other, Class::Admin, now).is_ok()
+            limits.take_at(&one, Class::Data, 1, now).is_ok()
+                && limits.take_at(&other, Class::Admin, 1, now).is_ok()
         );
-        assert!((0..100).all(|_| limits.take(&one, Class::AuthFailure, now).is_ok()), "0 is no limit");
+        assert!((0..100).all(|_| limits.take_at(&one, Class::AuthFailure, 1, now).is_ok()), "0 is no limit");
         let again = limits.client(v4(1));
-        assert!(limits.take(&again, Class::Admin, now).is_err(), "a new connection gets no new bucket");
+        assert!(limits.take_at(&again, Class::Admin, 1, now).is_err(), "a new connection gets no new bucket");
     }
 
     #[test]
     fn an_ipv6_network_is_one_client() {
         let limits = limits(1.0, 1);
         let now = Instant::now();
-        let take =
-            |address: &str| limits.take(&limits.client(address.parse().unwrap()), Class::Admin, now).is_ok();
+        let take = |address: &str| {
+            limits.take_at(&limits.client(address.parse().unwrap()), Class::Admin, 1, now).is_ok()
+        };
         assert!(take("2001:db8:0:1::1"));
         assert!(!take("2001:db8:0:1:ffff::2"));
         assert!(take("2001:db8:0:2::1"));
@@ -232,18 +283,57 @@ mod tests {
         limits.max_clients = 64;
         let now = Instant::now();
         let held = limits.client(v4(0));
-        assert!(limits.take(&held, Class::Admin, now).is_ok());
+        assert!(limits.take_at(&held, Class::Admin, 1, now).is_ok());
         for n in 1..100_000 {
             let client = limits.client(v4(n));
-            let _either = limits.take(&client, Class::Admin, now).is_ok();
+            let _either = limits.take_at(&client, Class::Admin, 1, now).is_ok();
         }
-        assert!(limits.clients.lock().unwrap().len() <= 64);
+        assert!(limits.len() <= 64);
         assert!(
-            limits.take(&limits.client(v4(0)), Class::Admin, now).is_err(),
+            limits.take_at(&limits.client(v4(0)), Class::Admin, 1, now).is_err(),
             "a connected client is not forgotten"
         );
         let open: Vec<_> = (200_000..200_100).map(|n| limits.client(v4(n))).collect();
-        assert!(limits.clients.lock().unwrap().len() <= 64);
+        assert!(limits.len() <= 64);
         assert!(Arc::ptr_eq(open.last().unwrap(), &limits.overflow));
+    }
+
+    #[test]
+    fn a_batch_costs_its_keys_and_a_huge_one_a_whole_bucket() {
+        let limits = limits(10.0, 100);
+        let client = limits.client(v4(1));
+        let now = Instant::now();
+        assert_eq!(limits.take_at(&client, Class::Admin, 60, now), Ok(()));
+        let wait = limits.take_at(&client, Class::Admin, 60, now).unwrap_err();
+        assert_eq!(wait.as_secs_f64().round() as u64, 2, "{wait:?}");
+        assert_eq!(limits.take_at(&client, Class::Admin, 40, now), Ok(()));
+        assert!(limits.take_at(&client, Class::Admin, 1, now).is_err());
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(limits.take_at(&client, Class::Admin, u64::MAX, later), Ok(()));
+        assert!(limits.take_at(&client, Class::Admin, 1, later).is_err());
+    }
+
+    #[test]
+    fn a_million_addresses_leave_a_bounded_table() {
+        let limits = limits(1.0, 1);
+        for n in 0..1_000_000 {
+            let client = limits.client(v4(n));
+            let _place = client.connect(4).unwrap();
+            let _either = limits.take(&client, Class::Admin, 1);
+        }
+        assert!(limits.len() <= MAX_CLIENTS, "{}", limits.len());
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let client = limits(1.0, 1).client(v4(1));
+        let (one, two) = (client.connect(2), client.connect(2));
+        assert!(one.is_some() && two.is_some() && client.connect(2).is_none());
+        drop(one);
+        assert!(client.connect(2).is_some());
+        let stream = client.stream(1);
+        assert!(stream.is_some() && client.stream(1).is_none());
+        drop(stream);
+        assert!(client.stream(1).is_some());
     }
 }

@@ -37,6 +37,11 @@ impl BodyLimits {
         Self { max_bytes, timeout, budget: Arc::new(Semaphore::new(permits as usize)) }
     }
 
+    /// How long a body, or the next part of a stream, may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Reads a body to its end. A body that came in one piece is not copied.
     pub(crate) async fn read(&self, body: Incoming) -> Result<Received, Problem> {
         let declared = body.size_hint();

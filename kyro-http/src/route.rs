@@ -37,8 +37,7 @@ macro_rules! routes {
                 match self { $(Self::$variant => $methods,)+ }
             }
 
-            /// Who may use it.
-            pub(crate) const fn access(self) -> Access {
+            const fn widest_access(self) -> Access {
                 match self { $(Self::$variant => Access::$access,)+ }
             }
 
@@ -50,35 +49,57 @@ macro_rules! routes {
 }
 
 routes! {
-    Put        "/v1/put"               "POST"      Write,
-    LookupFast "/v1/lookup_fast/{key}" "GET, HEAD" Read,
-    GetFast    "/v1/get_fast/{key}"    "GET, HEAD" Read,
-    Lookup     "/v1/lookup"            "GET, HEAD" Read,
-    LookupRaw  "/v1/lookup_raw"        "GET, HEAD" Read,
-    Append     "/v1/append"            "POST"      Write,
-    Replay     "/v1/replay"            "GET, POST" Read,
-    Subscribe  "/v1/subscribe"         "GET"       Read,
-    RmiBuild   "/v1/rmi/build"         "POST"      Admin,
-    Warmup     "/v1/warmup"            "POST"      Admin,
-    Snapshot   "/v1/snapshot"          "POST"      Admin,
-    Compact    "/v1/compact"           "POST"      Admin,
-    Offset     "/v1/offset"            "GET, HEAD" Read,
-    Health     "/health"               "GET, HEAD" Open,
-    Livez      "/livez"                "GET, HEAD" Open,
-    Readyz     "/readyz"               "GET, HEAD" Open,
-    Metrics    "/metrics"              "GET, HEAD" Telemetry,
-    BuildInfo  "/build_info"           "GET, HEAD" Telemetry,
+    Put        "/v1/put"               "POST"                   Write,
+    LookupFast "/v1/lookup_fast/{key}" "GET, HEAD"              Read,
+    GetFast    "/v1/get_fast/{key}"    "GET, HEAD"              Read,
+    Kv         "/v1/kv/{key}"          "GET, HEAD, PUT, DELETE" Write,
+    Lookup     "/v1/lookup"            "GET, HEAD"              Read,
+    LookupRaw  "/v1/lookup_raw"        "GET, HEAD"              Read,
+    Append     "/v1/append"            "POST"                   Write,
+    Batch      "/v1/batch"             "POST"                   Write,
+    Mget       "/v1/mget"              "POST"                   Read,
+    Scan       "/v1/scan"              "GET"                    Read,
+    Count      "/v1/count"             "GET, HEAD"              Read,
+    Select     "/v1/select"            "GET, HEAD"              Read,
+    Load       "/v1/load"              "POST"                   Write,
+    Replay     "/v1/replay"            "GET, POST"              Read,
+    Subscribe  "/v1/subscribe"         "GET"                    Read,
+    Changes    "/v1/changes"           "GET"                    Read,
+    RmiBuild   "/v1/rmi/build"         "POST"                   Admin,
+    Warmup     "/v1/warmup"            "POST"                   Admin,
+    Snapshot   "/v1/snapshot"          "POST"                   Admin,
+    Compact    "/v1/compact"           "POST"                   Admin,
+    Tasks      "/v1/tasks"             "GET, HEAD"              Read,
+    Task       "/v1/tasks/{id}"        "GET, HEAD, DELETE"      Admin,
+    Stats      "/v1/stats"             "GET, HEAD"              Read,
+    Offset     "/v1/offset"            "GET, HEAD"              Read,
+    Health     "/health"               "GET, HEAD"              Open,
+    Livez      "/livez"                "GET, HEAD"              Open,
+    Readyz     "/readyz"               "GET, HEAD"              Open,
+    Metrics    "/metrics"              "GET, HEAD"              Telemetry,
+    BuildInfo  "/build_info"           "GET, HEAD"              Telemetry,
+    Openapi    "/openapi.yaml"         "GET, HEAD"              Telemetry,
 }
 
 impl Route {
-    /// The route of a path and the text where its key stands; `None` where there is no such path.
+    /// Who may use the route with this method. Reading what a route shows never takes more than a token that may read.
+    pub(crate) fn access(self, method: &Method) -> Access {
+        match self.widest_access() {
+            Access::Write | Access::Admin if [Method::GET, Method::HEAD].contains(method) => Access::Read,
+            access => access,
+        }
+    }
+
+    /// The route of a path and the text where its key or number stands; `None` where there is no such path.
     pub(crate) fn find(path: &str) -> Option<(Self, &str)> {
         let keyed = |prefix, route| {
             let key: &str = path.strip_prefix(prefix)?;
             (!key.is_empty() && !key.contains('/')).then_some((route, key))
         };
         keyed("/v1/get_fast/", Self::GetFast)
+            .or_else(|| keyed("/v1/kv/", Self::Kv))
             .or_else(|| keyed("/v1/lookup_fast/", Self::LookupFast))
+            .or_else(|| keyed("/v1/tasks/", Self::Task))
             .or_else(|| Self::fixed(path).map(|route| (route, "")))
     }
 
@@ -95,10 +116,10 @@ mod tests {
     #[test]
     fn paths_lead_to_their_routes_and_to_no_other() {
         for route in Route::ALL {
-            let path = route.path().replace("{key}", "42");
+            let path = route.path().replace("{key}", "42").replace("{id}", "42");
             let (found, key) = Route::find(&path).unwrap();
             assert_eq!(found, *route);
-            assert_eq!(key, if route.path().contains("{key}") { "42" } else { "" });
+            assert_eq!(key, if route.path().ends_with('}') { "42" } else { "" });
             assert_eq!(Route::find(&format!("{path}/")), None, "{path}/");
             assert_eq!(Route::find(&format!("/x{path}")), None);
         }
@@ -115,6 +136,15 @@ mod tests {
         ] {
             assert_eq!(Route::find(path), None, "{path:?}");
         }
+    }
+
+    #[test]
+    fn reading_takes_a_token_that_may_read_and_no_more() {
+        assert_eq!(Route::Kv.access(&Method::GET), Access::Read);
+        assert_eq!(Route::Kv.access(&Method::PUT), Access::Write);
+        assert_eq!(Route::Task.access(&Method::HEAD), Access::Read);
+        assert_eq!(Route::Task.access(&Method::DELETE), Access::Admin);
+        assert_eq!(Route::Metrics.access(&Method::GET), Access::Telemetry);
     }
 
     #[test]

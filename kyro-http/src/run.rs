@@ -133,7 +133,7 @@ fn serve(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Exit {
             return Exit::Usage;
         }
     };
-    let runtime = match Builder::new_multi_thread().enable_all().thread_name("kyro-http").build() {
+    let runtime = match Builder::new_current_thread().enable_all().thread_name("kyro-http-main").build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("kyro-http: cannot start the runtime: {error}");

@@ -15,12 +15,13 @@ use tokio::time::timeout;
 
 use crate::app::{App, Life, reach};
 use crate::config::Config;
-use crate::connection;
+use crate::connections;
 use crate::exit::{Exit, of_open_error};
 use crate::metrics::Cut;
 use crate::problem::{Code, Problem};
 use crate::rate_limit::RateLimits;
 use crate::schedule;
+use crate::workers::{Accepted, Workers};
 
 /// Why the server ended before it was told to, or not as it should.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,8 @@ pub(crate) enum ServeError {
     WarmUp(#[from] MaintenanceError),
     #[error("the database was not closed cleanly")]
     Close(#[from] CloseError),
+    #[error("cannot start the threads that serve connections")]
+    Workers(#[source] io::Error),
     #[error("a thread of the server broke down")]
     Thread(#[from] tokio::task::JoinError),
 }
@@ -61,9 +64,11 @@ pub(crate) async fn serve(
     let (address, listener) =
         bound.map_err(|source| ServeError::Bind { addresses: config.addresses.clone(), source })?;
     let app = Arc::new(App::new(config.access, config.limits, RateLimits::new(config.rates)));
+    let workers = Workers::start(&app, config.threads).map_err(ServeError::Workers)?;
     let places = Arc::new(Semaphore::new(config.limits.max_connections as usize));
+    let watching = tokio::spawn(connections::watch(Arc::clone(&app)));
     // Probes are answered from here on; everything else gets 503 until the engine is open.
-    let accepting = tokio::spawn(accept(Arc::clone(&app), listener, Arc::clone(&places)));
+    let accepting = tokio::spawn(accept(Arc::clone(&app), listener, Arc::clone(&places), workers));
 
     let mut stop = pin!(stop);
     let engine = tokio::select! {
@@ -84,10 +89,16 @@ pub(crate) async fn serve(
         "stopping: finishing what is under way"
     );
     app.enter(Life::Draining);
-    accepting.await?;
+    let workers = accepting.await?;
     drain(&app, &places, config.limits.max_connections, config.limits.drain_timeout).await;
+    app.enter(Life::Cut);
+    watching.await?;
     scheduled.await?;
-    spawn_blocking(move || engine.close()).await??;
+    spawn_blocking(move || {
+        workers.stop();
+        engine.close()
+    })
+    .await??;
     tracing::info!("stopped");
     Ok(())
 }
@@ -99,7 +110,7 @@ async fn open(
     warm_up: bool,
 ) -> Result<Engine, ServeError> {
     let (progress_app, dir) = (Arc::clone(app), dir.to_owned());
-    options.on_progress = Some(Arc::new(move |progress| progress_app.opening(*progress)));
+    options.on_progress = Some(Arc::new(move |progress| progress_app.progress(progress)));
     let engine = spawn_blocking(move || {
         let engine = Engine::open(&dir, options)?;
         if warm_up {
@@ -136,17 +147,16 @@ async fn drain(app: &App, places: &Semaphore, connections: u32, patience: Durati
     }
 }
 
-/// Takes connections until the server is told to stop.
-async fn accept(app: Arc<App>, listener: TcpListener, places: Arc<Semaphore>) {
+/// Takes connections and gives them to the workers, until the server is told to stop.
+async fn accept(app: Arc<App>, listener: TcpListener, places: Arc<Semaphore>, workers: Workers) -> Workers {
     const FIRST_PAUSE: Duration = Duration::from_millis(5);
     const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-    let protocol = connection::protocol();
     let mut life = app.watch_life();
     let mut pause = FIRST_PAUSE;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = reach(&mut life, Life::Draining) => return,
+            () = reach(&mut life, Life::Draining) => return workers,
         };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -162,17 +172,27 @@ async fn accept(app: Arc<App>, listener: TcpListener, places: Arc<Semaphore>) {
         pause = FIRST_PAUSE;
         app.metrics.connections_total.fetch_add(1, Ordering::Relaxed);
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            turn_away(&app, &socket);
+            turn_away(&app, &socket, Cut::TooMany, app.limits.max_connections);
+            continue;
+        };
+        let client = app.rates.client(peer.ip());
+        // Behind a trusted proxy, connections are the proxy's and not a client's.
+        let limit = if app.access.proxies.trusts(peer.ip()) {
+            u32::MAX
+        } else {
+            app.limits.max_connections_per_client
+        };
+        let Some(client_place) = client.connect(limit) else {
+            turn_away(&app, &socket, Cut::TooManyOfClient, limit);
             continue;
         };
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(error = %error, "cannot set TCP_NODELAY");
         }
-        let (app, protocol) = (Arc::clone(&app), protocol.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            connection::serve(app, protocol, socket, peer).await;
-        });
+        match socket.into_std() {
+            Ok(socket) => workers.serve(Accepted { socket, peer: peer.ip(), client, place, client_place }),
+            Err(error) => tracing::warn!(error = %error, "a connection could not be passed on"),
+        }
     }
 }
 
@@ -187,9 +207,10 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 /// Answers a connection too many without spending a task on it: what fits the socket's buffer is sent, no more.
-fn turn_away(app: &App, socket: &TcpStream) {
-    app.metrics.cut(Cut::TooMany);
-    let detail = format!("{} connections are open, the most at a time", app.limits.max_connections);
+fn turn_away(app: &App, socket: &TcpStream, reason: Cut, limit: u32) {
+    app.metrics.cut(reason);
+    let whose = if reason == Cut::TooManyOfClient { " of this address" } else { "" };
+    let detail = format!("{limit} connections{whose} are open, the most at a time");
     let document = Problem::new(Code::Overloaded, detail).to_json(&app.request_id());
     let mut response = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\

@@ -1,10 +1,12 @@
 //! One request: limits, route, access, handler, and the count of what came of it.
 //!
-//! Reads of one key are answered on the connection's own task, without a future of their own: the engine's `get` is
-//! a few memory accesses. Everything that waits (a body, a commit, a thread) becomes a boxed future.
+//! Reads of one key are answered on the connection's own task, without a future of their own, and their answers take
+//! the header map of their requests: such a request allocates nothing here. Everything that waits (a body, a commit,
+//! a thread) becomes a boxed future.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,20 +14,19 @@ use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 
-use crate::admin;
+use crate::access_log;
 use crate::answer::Answer;
 use crate::app::App;
 use crate::body::Body;
-use crate::connection_watch::ConnectionWatch;
+use crate::call::Call;
+use crate::connection::Connection;
+use crate::dispatch::{answer_later, answer_now};
 use crate::host_check::names_loopback;
-use crate::kv;
 use crate::problem::{Code, Problem};
 use crate::rate_limit::{Class, Client};
-use crate::replay;
 use crate::route::{Access, Route};
-use crate::subscribe;
 use crate::tokens::Refusal;
 
 /// Longest request target (path and query) in bytes.
@@ -34,14 +35,12 @@ const TARGET_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
 /// Longest head of a request in bytes; hyper refuses what is longer.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Of reads of one key, one in so many is timed.
+const SAMPLE: u32 = 16;
 
 /// Answers the requests of one connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Service {
-    pub(crate) app: Arc<App>,
-    pub(crate) watch: Arc<ConnectionWatch>,
-    pub(crate) client: Arc<Client>,
-}
+pub(crate) struct Service(pub(crate) Arc<Connection>);
 
 /// An answer, now or later.
 pub(crate) enum Reply {
@@ -68,89 +67,60 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Reply;
 
     fn call(&self, request: Request<Incoming>) -> Reply {
-        let received = Received { service: self.clone(), at: Instant::now(), route: None };
-        self.watch.request_begins();
-        let (head, body) = request.into_parts();
-        received.answer(head, body)
-    }
-}
-
-/// A request on its way to its answer.
-struct Received {
-    service: Service,
-    at: Instant,
-    route: Option<Route>,
-}
-
-impl Received {
-    fn answer(mut self, head: Parts, body: Incoming) -> Reply {
-        let (route, key) = match self.admit(&head) {
-            Ok(admitted) => admitted,
-            Err(problem) => return Reply::Now(Some(self.finish(Err(problem)))),
+        let connection = &self.0;
+        connection.request_begins();
+        let (mut head, body) = request.into_parts();
+        let mut exchange = Exchange::default();
+        let route = match exchange.admit(connection, &head) {
+            Ok(route) => route,
+            Err(problem) => return Reply::Now(Some(exchange.finish(connection, Err(problem)))),
         };
-        let app = &self.service.app;
-        let query = head.uri.query();
-        let now = match route {
-            Route::GetFast => kv::get_fast(app, key, query),
-            Route::LookupFast => kv::lookup_fast(app, key, query),
-            Route::Lookup => kv::lookup(app, query),
-            Route::LookupRaw => kv::lookup_raw(app, query),
-            Route::Offset => kv::next_offset(app, query),
-            Route::Health => admin::health(app, query),
-            Route::Livez => admin::livez(query),
-            Route::Readyz => admin::readyz(app, query),
-            Route::Metrics => admin::metrics(app, query),
-            Route::BuildInfo => admin::build_info(query),
-            Route::Put
-            | Route::Append
-            | Route::Replay
-            | Route::Subscribe
-            | Route::RmiBuild
-            | Route::Warmup
-            | Route::Snapshot
-            | Route::Compact => return Reply::Later(Box::pin(self.answer_later(route, head, body))),
-        };
-        Reply::Now(Some(self.finish(now)))
-    }
-
-    async fn answer_later(self, route: Route, head: Parts, body: Incoming) -> Response<Body> {
-        let app = Arc::clone(&self.service.app);
-        let query = head.uri.query().map(str::to_owned);
-        let answer = {
-            let _in_flight = self.service.app.metrics.in_flight.hold();
-            match route {
-                Route::Put => kv::put(app, query, body).await,
-                Route::Append => kv::append(app, query, body).await,
-                Route::Replay if head.method == hyper::Method::POST => {
-                    replay::post(app, head.headers, query, body).await
-                }
-                Route::Replay => replay::get(app, head.headers, query).await,
-                Route::Subscribe => subscribe::get(app, head.headers, query).await,
-                Route::RmiBuild => admin::build_index(app, query).await,
-                Route::Warmup => admin::warm_up(app, query).await,
-                Route::Snapshot => admin::snapshot(app, query).await,
-                Route::Compact => admin::compact(app, query).await,
-                _ => Err(unknown_path()),
-            }
-        };
-        self.finish(answer)
-    }
-
-    /// Checks everything that can be checked before the request is looked into.
-    fn admit<'a>(&mut self, head: &'a Parts) -> Result<(Route, &'a str), Problem> {
-        let app = &self.service.app;
-        let target_bytes = head.uri.path().len() + head.uri.query().map_or(0, |query| query.len() + 1);
-        if target_bytes > TARGET_BYTES_MAX {
-            return Err(Problem::new(
-                Code::TargetTooLong,
-                format!("the request target is {target_bytes} bytes, the limit is {TARGET_BYTES_MAX}"),
-            ));
+        if let Some(answer) = answer_now(&connection.app, route, &mut head) {
+            return Reply::Now(Some(exchange.finish(connection, answer)));
         }
-        if head.headers.len() > HEADERS_MAX {
-            return Err(Problem::new(
-                Code::TooManyHeaders,
-                format!("there are {} header lines, the limit is {HEADERS_MAX}", head.headers.len()),
-            ));
+        let client = exchange.forwarded.as_ref().map_or(&connection.client, |(_, client)| client);
+        let call = Call { app: Arc::clone(&connection.app), client: Arc::clone(client), head, body };
+        let connection = Arc::clone(connection);
+        Reply::Later(Box::pin(async move {
+            let answer = {
+                let _in_flight = connection.app.metrics.in_flight.hold();
+                answer_later(route, call).await
+            };
+            exchange.finish(&connection, answer)
+        }))
+    }
+}
+
+/// A request on its way to its answer: what is needed to count and to log it.
+#[derive(Default)]
+struct Exchange {
+    route: Option<Route>,
+    /// When it came, and for how many requests it stands, where it is timed.
+    timed: Option<(Instant, u32)>,
+    /// Its method, where the access log asks for it.
+    logged: Option<Method>,
+    /// The client behind a trusted proxy, where there is one.
+    forwarded: Option<(IpAddr, Arc<Client>)>,
+}
+
+impl Exchange {
+    /// Checks everything that can be checked before the request is looked into.
+    fn admit(&mut self, connection: &Connection, head: &Parts) -> Result<Route, Problem> {
+        let app = &connection.app;
+        self.route = Route::find(head.uri.path()).map(|(route, _)| route);
+        let logged = app.access.log.covers(self.route);
+        let sample = if logged { 1 } else { self.route.map_or(1, sample) };
+        if sample == 1 || connection.is_sampled(sample) {
+            self.timed = Some((Instant::now(), sample));
+        }
+        if logged {
+            self.logged = Some(head.method.clone());
+        }
+        within_limits(head)?;
+        if app.access.proxies.trusts(connection.peer)
+            && let Some(address) = app.access.proxies.client(&head.headers)
+        {
+            self.forwarded = Some((address, app.rates.client(address)));
         }
         if app.access.check_host && !names_loopback(&head.headers, head.uri.host()) {
             return Err(Problem::new(
@@ -158,17 +128,15 @@ impl Received {
                 "without a token only requests whose Host is localhost or a loopback address are answered",
             ));
         }
-        let found = Route::find(head.uri.path());
-        self.route = found.map(|(route, _)| route);
         // A path that does not exist asks for a token like any other: nothing is told to strangers.
-        let access = self.route.map_or(Access::Read, Route::access);
+        let access = self.route.map_or(Access::Read, |route| route.access(&head.method));
         if let Err(refusal) = app.access.tokens.check(&head.headers, access, app.access.protect_metrics) {
             if refusal == Refusal::Unauthorized {
-                self.take(Class::AuthFailure)?;
+                self.take(connection, Class::AuthFailure)?;
             }
             return Err(refused(refusal));
         }
-        let (route, key) = found.ok_or_else(unknown_path)?;
+        let route = self.route.ok_or_else(|| Problem::new(Code::UnknownPath, "there is no such path"))?;
         if !route.allows(&head.method) {
             let detail = format!("{} answers {}", route.path(), route.allow());
             return Err(Problem {
@@ -178,42 +146,86 @@ impl Received {
         }
         match access {
             Access::Open | Access::Telemetry => {}
-            Access::Read | Access::Write => self.take(Class::Data)?,
-            Access::Admin => self.take(Class::Admin)?,
+            Access::Read | Access::Write => self.take(connection, Class::Data)?,
+            Access::Admin => self.take(connection, Class::Admin)?,
         }
-        Ok((route, key))
+        Ok(route)
     }
 
-    fn take(&self, class: Class) -> Result<(), Problem> {
-        self.service.app.rates.take(&self.service.client, class, self.at).map_err(|wait| {
-            let detail = format!("this address sends too many requests of the class {}", class.name());
-            let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-            Problem::new(Code::RateLimited, detail).retry_after(seconds)
-        })
+    fn take(&self, connection: &Connection, class: Class) -> Result<(), Problem> {
+        let client = self.forwarded.as_ref().map_or(&connection.client, |(_, client)| client);
+        charge(&connection.app, client, class, 1)
     }
 
     /// Turns the handler's result into a response, counts it and tells the connection's watch.
-    fn finish(&self, answer: Answer) -> Response<Body> {
-        let app = &self.service.app;
+    fn finish(&self, connection: &Arc<Connection>, answer: Answer) -> Response<Body> {
+        let app = &connection.app;
+        let mut request_id = None;
         let mut response = answer.unwrap_or_else(|problem| {
-            let request_id = app.request_id();
+            let id = request_id.insert(app.request_id());
             let (status, code, _) = problem.code.parts();
             let route = self.route.map_or(crate::metrics::UNKNOWN, Route::path);
             if status >= 500 {
-                tracing::warn!(request_id, status, code, route, detail = %problem.detail, "request failed");
+                tracing::warn!(request_id = %id, status, code, route, detail = %problem.detail, "request failed");
             } else {
-                tracing::debug!(request_id, status, code, route, "request refused");
+                tracing::debug!(request_id = %id, status, code, route, "request refused");
             }
-            problem.into_response(&request_id)
+            problem.into_response(id)
         });
-        app.metrics.request(self.route, response.status(), self.at.elapsed());
-        response.body_mut().watched_by(&self.service.watch);
+        let took = self.timed.map(|(at, weight)| (at.elapsed(), u64::from(weight)));
+        app.metrics.request(self.route, response.status(), took);
+        if let (Some(method), Some((took, _))) = (&self.logged, took) {
+            access_log::write(&access_log::Line {
+                request_id: &request_id.unwrap_or_else(|| app.request_id()),
+                client: self.forwarded.as_ref().map_or(connection.peer, |(address, _)| *address),
+                method,
+                route: self.route.map_or(crate::metrics::UNKNOWN, Route::path),
+                status: response.status(),
+                took,
+            });
+        }
+        response.body_mut().watched_by(connection);
         response
     }
 }
 
-fn unknown_path() -> Problem {
-    Problem::new(Code::UnknownPath, "there is no such path")
+/// Takes from a client's bucket what a request of so many keys costs, beyond the one that every request costs.
+pub(crate) fn charge_keys(app: &App, client: &Client, keys: usize) -> Result<(), Problem> {
+    if keys < 2 { Ok(()) } else { charge(app, client, Class::Data, keys as u64 - 1) }
+}
+
+/// Takes so many tokens of a class from a client's bucket.
+fn charge(app: &App, client: &Client, class: Class, tokens: u64) -> Result<(), Problem> {
+    app.rates.take(client, class, tokens).map_err(|wait| {
+        let detail = format!("this address sends too many requests of the class {}", class.name());
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        Problem::new(Code::RateLimited, detail).retry_after(seconds)
+    })
+}
+
+fn within_limits(head: &Parts) -> Result<(), Problem> {
+    let target_bytes = head.uri.path().len() + head.uri.query().map_or(0, |query| query.len() + 1);
+    if target_bytes > TARGET_BYTES_MAX {
+        return Err(Problem::new(
+            Code::TargetTooLong,
+            format!("the request target is {target_bytes} bytes, the limit is {TARGET_BYTES_MAX}"),
+        ));
+    }
+    if head.headers.len() > HEADERS_MAX {
+        return Err(Problem::new(
+            Code::TooManyHeaders,
+            format!("there are {} header lines, the limit is {HEADERS_MAX}", head.headers.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// Of how many requests of a route one is timed: a clock is read twice for it.
+fn sample(route: Route) -> u32 {
+    match route {
+        Route::GetFast | Route::LookupFast | Route::Kv => SAMPLE,
+        _ => 1,
+    }
 }
 
 fn refused(refusal: Refusal) -> Problem {

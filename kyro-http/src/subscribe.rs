@@ -1,4 +1,4 @@
-//! `/v1/subscribe`: the log as Server-Sent Events, past then live.
+//! The log as a stream, past then live: `/v1/subscribe` as Server-Sent Events, `/v1/changes?stream=true` as NDJSON.
 //!
 //! A stream holds two chunks of text and its place in the log, whatever the reader's speed: it reads the log in
 //! chunks on a thread that may block, and waits for the engine only when it has caught up. Nothing is ever skipped
@@ -11,38 +11,105 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
-use kyro_engine::{Engine, ReadError, Replay};
+use kyro_engine::{Engine, Event, ReadError, Replay};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::answer::{self, Answer};
 use crate::app::{App, Life, reach};
 use crate::body::{Body, Writer};
-use crate::decimal::parse_u64;
+use crate::call::{Call, Form};
+use crate::decimal::{parse_u64, write_u64};
 use crate::engine_errors::internal;
-use crate::fields::{FieldError, Query};
-use crate::replay::{CHUNK_BYTES, place, write_event};
+use crate::fields::FieldError;
+use crate::rate_limit::Client;
+use crate::replay::write_event;
+use crate::streaming::{CHUNK_BYTES, Place};
 
 /// A comment is sent this often when nothing happens, so that both ends notice a dead connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Server-Sent Events.
+    Sse,
+    /// One JSON document a line.
+    Ndjson,
+}
+
+impl Shape {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Sse => "text/event-stream",
+            Self::Ndjson => Form::Ndjson.media_type(),
+        }
+    }
+
+    /// The first bytes go out at once: the reader sees that the stream stands, and how soon to come back.
+    fn first(self) -> Bytes {
+        Bytes::from_static(match self {
+            Self::Sse => b"retry: 2000\n\n",
+            Self::Ndjson => b"\n",
+        })
+    }
+
+    fn heartbeat(self) -> Bytes {
+        Bytes::from_static(match self {
+            Self::Sse => b":\n\n",
+            Self::Ndjson => b"\n",
+        })
+    }
+
+    fn event(self, text: &mut Vec<u8>, event: &Event, keys_as_strings: bool) {
+        if self == Self::Ndjson {
+            write_event(text, event, keys_as_strings);
+            return text.push(b'\n');
+        }
+        text.extend_from_slice(b"id: ");
+        write_u64(text, event.offset);
+        text.extend_from_slice(b"\ndata: ");
+        write_event(text, event, keys_as_strings);
+        text.extend_from_slice(b"\n\n");
+    }
+
+    /// The last event; `data` is a JSON object.
+    fn last(self, name: &str, data: &str) -> Bytes {
+        Bytes::from(match self {
+            Self::Sse => format!("event: {name}\ndata: {data}\n\n"),
+            Self::Ndjson => format!("{{\"end\":\"{name}\",{}\n", data.trim_start_matches('{')),
+        })
+    }
+}
+
 /// `GET /v1/subscribe`
-pub(crate) async fn get(app: Arc<App>, headers: HeaderMap, query: Option<String>) -> Answer {
-    let query = Query::parse(query.as_deref(), &["from", "keys"])?;
-    let from = match last_event_id(&headers)? {
+pub(crate) async fn get(call: Call) -> Answer {
+    let query = call.query(&["from", "keys"])?;
+    let from = match last_event_id(&call.head.headers)? {
         Some(last) => last.saturating_add(1),
         None => query.optional_u64("from")?.unwrap_or(0),
     };
     let keys_as_strings = query.keys_as_strings()?;
-    let place = place(&app)?;
+    follow(call.app, &call.client, from, keys_as_strings, Shape::Sse).await
+}
+
+/// Streams events from an offset on, past then live.
+pub(crate) async fn follow(
+    app: Arc<App>,
+    client: &Arc<Client>,
+    from: u64,
+    keys_as_strings: bool,
+    shape: Shape,
+) -> Answer {
+    let place = Place::take(&app, client)?;
     let engine = app.engine()?.clone();
     let opening = engine.clone();
     let opened = spawn_blocking(move || opening.replay(from, None)).await;
     let replay = opened.map_err(|error| internal(&error))??;
     let (writer, body) = Body::stream(Some(place));
-    let feed = Feed { app, engine, writer, next: from, keys_as_strings };
+    let feed = Feed { app, engine, writer, next: from, keys_as_strings, shape };
     tokio::spawn(feed.run(replay));
-    let mut response = answer::with_type("text/event-stream", Bytes::new());
+    let mut response = answer::with_type(shape.media_type(), Bytes::new());
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     *response.body_mut() = body;
     Ok(response)
@@ -63,6 +130,7 @@ struct Feed {
     /// The offset to go on at: everything below it has been sent or was not asked for.
     next: u64,
     keys_as_strings: bool,
+    shape: Shape,
 }
 
 /// Why a stream ends.
@@ -85,7 +153,7 @@ impl Feed {
                 if name == "lagged" {
                     self.app.metrics.sse_lagged.fetch_add(1, Ordering::Relaxed);
                 }
-                self.writer.finish_with(Bytes::from(format!("event: {name}\ndata: {data}\n\n")));
+                self.writer.finish_with(self.shape.last(name, &data));
             }
             End::Broken(error) => {
                 tracing::error!(error = kyro_engine::describe(&error), next, "an event stream broke off");
@@ -96,13 +164,13 @@ impl Feed {
 
     async fn follow(&mut self, mut replay: Replay) -> End {
         let mut life = self.app.watch_life();
-        // The first bytes go out at once: the reader sees that the stream stands, and how soon to come back.
-        if let Some(end) = self.send(Bytes::from_static(b"retry: 2000\n\n")).await {
+        if let Some(end) = self.send(self.shape.first()).await {
             return end;
         }
         loop {
-            let keys_as_strings = self.keys_as_strings;
-            let Ok((text, error, back)) = spawn_blocking(move || fill(replay, keys_as_strings)).await else {
+            let (shape, keys_as_strings) = (self.shape, self.keys_as_strings);
+            let Ok((text, error, back)) = spawn_blocking(move || fill(replay, shape, keys_as_strings)).await
+            else {
                 return End::Gone;
             };
             replay = back;
@@ -127,7 +195,7 @@ impl Feed {
                     },
                     () = self.writer.reader_gone() => return End::Gone,
                     () = reach(&mut life, Life::Draining) => {}
-                    () = tokio::time::sleep(HEARTBEAT) => if let Some(end) = self.send(Bytes::from_static(b":\n\n")).await {
+                    () = tokio::time::sleep(HEARTBEAT) => if let Some(end) = self.send(self.shape.heartbeat()).await {
                         return end;
                     },
                 }
@@ -153,7 +221,7 @@ impl Feed {
 
 /// The next chunk of events as text; empty when the reader has caught up. Blocks on the disk. An error comes with
 /// what was read before it.
-fn fill(mut replay: Replay, keys_as_strings: bool) -> (Bytes, Option<ReadError>, Replay) {
+fn fill(mut replay: Replay, shape: Shape, keys_as_strings: bool) -> (Bytes, Option<ReadError>, Replay) {
     let mut text = Vec::new();
     let mut error = None;
     while text.len() < CHUNK_BYTES {
@@ -164,9 +232,7 @@ fn fill(mut replay: Replay, keys_as_strings: bool) -> (Bytes, Option<ReadError>,
                 break;
             }
             Some(Ok(event)) => {
-                text.extend_from_slice(format!("id: {}\ndata: ", event.offset).as_bytes());
-                write_event(&mut text, &event, keys_as_strings);
-                text.extend_from_slice(b"\n\n");
+                shape.event(&mut text, &event, keys_as_strings);
             }
         }
     }

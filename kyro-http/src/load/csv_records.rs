@@ -10,7 +10,7 @@ use super::records::{BadLine, Record, Records};
 use crate::decimal::parse_u64;
 
 /// The records of a CSV text.
-pub(super) struct CsvRecords<R> {
+pub(crate) struct CsvRecords<R> {
     reader: Reader<Bounded<R>>,
     since_record: Rc<Cell<u64>>,
     columns: Vec<String>,
@@ -21,7 +21,7 @@ pub(super) struct CsvRecords<R> {
 
 /// Why a header does not fit what is asked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HeaderError {
+pub(crate) enum HeaderError {
     #[error("the header line cannot be read: {0}")]
     Unreadable(String),
     #[error("there is no column `{wanted}`; there are: {found}")]
@@ -32,7 +32,7 @@ pub(super) enum HeaderError {
 
 impl<R: Read> CsvRecords<R> {
     /// Reads the header. `value_column`: `None` makes a JSON object of all columns but the key's.
-    pub(super) fn new(
+    pub(crate) fn new(
         input: R,
         key_column: &str,
         value_column: Option<&str>,

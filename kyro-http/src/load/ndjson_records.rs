@@ -8,7 +8,7 @@ use crate::fields::{FieldError, Object};
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The records of an NDJSON text.
-pub(super) struct NdjsonRecords<R> {
+pub(crate) struct NdjsonRecords<R> {
     input: R,
     line: u64,
     buffer: Vec<u8>,
@@ -17,7 +17,7 @@ pub(super) struct NdjsonRecords<R> {
 }
 
 impl<R: BufRead> NdjsonRecords<R> {
-    pub(super) fn new(input: R, max_value_bytes: u32) -> Self {
+    pub(crate) fn new(input: R, max_value_bytes: u32) -> Self {
         // A character may take six bytes as an escape.
         let max_line_bytes = u64::from(max_value_bytes) * 6 + (64 << 10);
         Self { input, line: 0, buffer: Vec::new(), max_line_bytes }

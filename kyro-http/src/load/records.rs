@@ -4,15 +4,15 @@ use std::io;
 
 /// A key and its value, and the line they came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) line: u64,
-    pub(super) key: u64,
-    pub(super) value: Vec<u8>,
+pub(crate) struct Record {
+    pub(crate) line: u64,
+    pub(crate) key: u64,
+    pub(crate) value: Vec<u8>,
 }
 
 impl Record {
     /// The record, if its value is not over the limit.
-    pub(super) fn within(self, max_value_bytes: u32) -> Result<Self, BadLine> {
+    pub(crate) fn within(self, max_value_bytes: u32) -> Result<Self, BadLine> {
         if self.value.len() as u64 > u64::from(max_value_bytes) {
             let reason = format!("the value is {} bytes, the limit is {max_value_bytes}", self.value.len());
             return Err(BadLine { line: self.line, reason });
@@ -23,12 +23,12 @@ impl Record {
 
 /// A line that holds no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BadLine {
-    pub(super) line: u64,
-    pub(super) reason: String,
+pub(crate) struct BadLine {
+    pub(crate) line: u64,
+    pub(crate) reason: String,
 }
 
 /// Reads one record after the other. A bad line does not end the reading; an error does.
-pub(super) trait Records {
+pub(crate) trait Records {
     fn next_record(&mut self) -> io::Result<Option<Result<Record, BadLine>>>;
 }

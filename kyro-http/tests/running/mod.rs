@@ -254,7 +254,7 @@ impl Connection {
 
     fn answer(&mut self, head_only: bool) -> io::Result<Answer> {
         let mut answer = self.head()?;
-        if head_only || answer.status == 204 {
+        if head_only || [204, 304].contains(&answer.status) {
             return Ok(answer);
         }
         if answer.header("transfer-encoding") == Some("chunked") {

@@ -1,0 +1,267 @@
+//! `POST /v1/load`: records as a stream of any length, committed chunk by chunk.
+//!
+//! The body is read as fast as chunks are committed and no faster. Parsing and committing happen on one thread that
+//! may block; between it and the connection are a few frames of the body, and two chunks may be on their way to the
+//! disk at a time. What a chunk holds is committed whole; the answer, also of an error, says how much was.
+
+use std::io::{self, BufReader, Read};
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use kyro_engine::{Batch, Commit, Engine};
+use serde_json::json;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::answer::{self, Answer};
+use crate::app::App;
+use crate::call::{Call, Form, refuse_encoding};
+use crate::engine_errors::internal;
+use crate::load::{BinaryRecords, CsvRecords, NdjsonRecords, Record, Records};
+use crate::problem::{Code, Problem};
+use crate::streaming::Place;
+use crate::tasks::{Kind, Running};
+
+/// Records of a chunk at most.
+const CHUNK_RECORDS: usize = 10_000;
+/// A chunk is committed when it has grown to this size.
+const CHUNK_VALUE_BYTES: usize = 1 << 20;
+/// Frames of the body between the connection and the thread that parses.
+const QUEUED_FRAMES: usize = 4;
+
+/// What is still read of the body of a load that has ended early, so that the client hears why.
+const DISCARD_BYTES: usize = 16 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `POST /v1/load`
+pub(crate) async fn post(call: Call) -> Answer {
+    let query = call.query(&["key_column", "value_column"])?;
+    let key_column = query.get("key_column").unwrap_or("key").to_owned();
+    let value_column = query.get("value_column").map(str::to_owned);
+    refuse_encoding(&call.head.headers)?;
+    let form = Form::of_body(&call.head.headers, &[Form::Ndjson, Form::Csv, Form::Binary])?;
+    let _place = Place::take(&call.app, &call.client)?;
+    let engine = call.app.engine()?.clone();
+    let running = call.app.tasks.begin(Kind::Load);
+    let (frames, body) = channel(QUEUED_FRAMES);
+    let limit = call.app.limits.max_value_bytes;
+    let loading = spawn_blocking(move || {
+        let input = BufReader::with_capacity(64 << 10, BodyReader { frames: body, rest: Bytes::new() });
+        let records: Result<Box<dyn Records>, String> = match form {
+            Form::Csv => CsvRecords::new(input, &key_column, value_column.as_deref(), limit)
+                .map(|records| Box::new(records) as Box<dyn Records>)
+                .map_err(|error| error.to_string()),
+            Form::Binary => Ok(Box::new(BinaryRecords::new(input, limit))),
+            _ => Ok(Box::new(NdjsonRecords::new(input, limit))),
+        };
+        let loaded = records.map_err(|reason| Problem::new(Code::InvalidField, reason));
+        load(&engine, loaded, running, limit)
+    });
+    let received = receive(&call.app, call.body, frames).await;
+    let loaded = loading.await.map_err(|error| internal(&error))?;
+    match (received, loaded) {
+        (Err(problem), Ok(loaded) | Err((_, loaded))) | (Ok(()), Err((problem, loaded))) => {
+            Err(Problem { more: loaded.raw(), ..problem })
+        }
+        (Ok(()), Ok(loaded)) => Ok(answer::json(loaded.document().to_string())),
+    }
+}
+
+/// Passes the body on, frame by frame, waiting for room.
+async fn receive(app: &App, mut body: Incoming, frames: Sender<io::Result<Bytes>>) -> Result<(), Problem> {
+    loop {
+        let Ok(next) = timeout(app.bodies.timeout(), body.frame()).await else {
+            let seconds = app.bodies.timeout().as_secs_f64();
+            let _gone = frames.send(Err(io::ErrorKind::TimedOut.into())).await;
+            return Err(Problem::new(
+                Code::BodyTimeout,
+                format!("nothing of the body came for {seconds} seconds"),
+            ));
+        };
+        let frame = match next {
+            None => return Ok(()),
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                let _gone = frames.send(Err(io::ErrorKind::UnexpectedEof.into())).await;
+                return Err(Problem::new(Code::BadRequest, "the body broke off or is malformed"));
+            }
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if frames.send(Ok(data)).await.is_err() {
+            // The loader has ended, and says why. A client that is still sending does not listen yet.
+            let _either = timeout(DISCARD_TIMEOUT, discard(&mut body)).await;
+            return Ok(());
+        }
+    }
+}
+
+/// Reads on without keeping anything, within bounds.
+async fn discard(body: &mut Incoming) {
+    let mut left = DISCARD_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        let Some(less) = left.checked_sub(length) else { return };
+        left = less;
+    }
+}
+
+/// The body as the loader reads it.
+struct BodyReader {
+    frames: Receiver<io::Result<Bytes>>,
+    rest: Bytes,
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.frames.blocking_recv() {
+                None => return Ok(0),
+                Some(frame) => self.rest = frame?,
+            }
+        }
+        let length = self.rest.len().min(buffer.len());
+        self.rest.copy_to_slice(buffer.get_mut(..length).unwrap_or_default());
+        Ok(length)
+    }
+}
+
+/// What was loaded.
+#[derive(Debug, Clone, Default)]
+struct Loaded {
+    records: u64,
+    value_bytes: u64,
+    chunks: u64,
+    last_offset: Option<u64>,
+}
+
+impl Loaded {
+    fn document(&self) -> serde_json::Value {
+        json!({
+            "loaded": self.records,
+            "value_bytes": self.value_bytes,
+            "chunks": self.chunks,
+            "last_offset": self.last_offset,
+        })
+    }
+
+    fn raw(&self) -> Option<(&'static str, Box<serde_json::value::RawValue>)> {
+        serde_json::value::to_raw_value(&self.document()).ok().map(|raw| ("loaded", raw))
+    }
+}
+
+/// A chunk on its way to the disk.
+struct Committing {
+    commit: Commit,
+    records: u64,
+    value_bytes: u64,
+}
+
+fn load(
+    engine: &Engine,
+    records: Result<Box<dyn Records>, Problem>,
+    running: Running,
+    max_value_bytes: u32,
+) -> Result<Loaded, (Problem, Loaded)> {
+    let mut loaded = Loaded::default();
+    let task = Arc::clone(running.task());
+    let mut note = |loaded: &Loaded| task.progress(loaded.records, None, "records");
+    let result = records.and_then(|mut records| {
+        pump(
+            engine,
+            records.as_mut(),
+            &mut loaded,
+            max_value_bytes,
+            &|| running.task().is_cancelled(),
+            &mut note,
+        )
+    });
+    match result {
+        Ok(true) => {
+            running.done(loaded.document());
+            Ok(loaded)
+        }
+        Ok(false) => {
+            running.cancelled(loaded.document());
+            Err((Problem::new(Code::Cancelled, "the load was cancelled"), loaded))
+        }
+        Err(problem) => {
+            running.failed(&problem.detail);
+            Err((problem, loaded))
+        }
+    }
+}
+
+/// Reads, chunks and commits until the end; false where it was cancelled.
+fn pump(
+    engine: &Engine,
+    records: &mut dyn Records,
+    loaded: &mut Loaded,
+    max_value_bytes: u32,
+    cancelled: &dyn Fn() -> bool,
+    note: &mut dyn FnMut(&Loaded),
+) -> Result<bool, Problem> {
+    let mut before: Option<Committing> = None;
+    let mut chunk: Vec<Record> = Vec::new();
+    loop {
+        let (mut bytes, mut failed, mut ended) = (0, None, false);
+        while chunk.len() < CHUNK_RECORDS && bytes < CHUNK_VALUE_BYTES {
+            match records.next_record() {
+                Ok(None) => ended = true,
+                Ok(Some(record)) => match record.and_then(|record| record.within(max_value_bytes)) {
+                    Ok(record) => {
+                        bytes += record.value.len();
+                        chunk.push(record);
+                        continue;
+                    }
+                    Err(bad) => {
+                        let detail = format!("record at line {}: {}", bad.line, bad.reason);
+                        failed = Some(Problem::new(Code::InvalidRecord, detail));
+                    }
+                },
+                Err(error) => {
+                    failed =
+                        Some(Problem::new(Code::BadRequest, format!("the body broke off: {}", error.kind())))
+                }
+            }
+            break;
+        }
+        // A chunk that a bad record or a broken body cuts short is not committed: only whole chunks are.
+        let stop = cancelled();
+        let next =
+            if failed.is_some() || stop || chunk.is_empty() { None } else { Some(begin(engine, &chunk)?) };
+        chunk.clear();
+        let last = failed.is_some() || stop || ended;
+        let in_turn = if last { [before.take(), next] } else { [mem::replace(&mut before, next), None] };
+        for committing in in_turn.into_iter().flatten() {
+            finish(committing, loaded)?;
+            note(loaded);
+        }
+        if last {
+            return failed.map_or(Ok(!stop), Err);
+        }
+    }
+}
+
+fn begin(engine: &Engine, chunk: &[Record]) -> Result<Committing, Problem> {
+    let value_bytes: usize = chunk.iter().map(|record| record.value.len()).sum();
+    let mut batch = Batch::with_capacity(value_bytes + 24 * chunk.len());
+    for record in chunk {
+        batch.put(record.key, &record.value);
+    }
+    let commit = engine.write_waiting(batch)?;
+    Ok(Committing { commit, records: chunk.len() as u64, value_bytes: value_bytes as u64 })
+}
+
+fn finish(committing: Committing, loaded: &mut Loaded) -> Result<(), Problem> {
+    let committed = committing.commit.wait()?;
+    loaded.records += committing.records;
+    loaded.value_bytes += committing.value_bytes;
+    loaded.chunks += 1;
+    loaded.last_offset = Some(committed.last_offset);
+    Ok(())
+}

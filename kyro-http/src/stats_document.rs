@@ -1,0 +1,98 @@
+//! `/v1/stats`: the engine's numbers and the server's, as one JSON document.
+
+use kyro_engine::RunStats;
+use serde_json::{Value, json};
+
+use crate::answer::{self, Answer};
+use crate::app::{App, Life};
+use crate::exposition::resident_bytes;
+use crate::fields::Query;
+use crate::problem::Problem;
+
+/// `GET /v1/stats`
+pub(crate) fn get(app: &App, query: Option<&str>) -> Answer {
+    Query::parse(query, &[])?;
+    Ok(answer::json(document(app)?.to_string()))
+}
+
+fn document(app: &App) -> Result<Value, Problem> {
+    let stats = app.engine()?.stats();
+    let sum = |of: fn(&RunStats) -> u64| stats.runs.iter().map(of).sum::<u64>();
+    let max = |of: fn(&RunStats) -> u64| stats.runs.iter().map(of).max().unwrap_or(0);
+    let entries = sum(|run| run.entries);
+    let index_bytes = sum(|run| run.index_bytes);
+    let bits = if entries == 0 { 0.0 } else { index_bytes as f64 * 8.0 / entries as f64 };
+    let run_bytes = sum(|run| run.bytes);
+    Ok(json!({
+        "keys_at_most": stats.keys_at_most,
+        "bytes": run_bytes + stats.wal.bytes + index_bytes,
+        "next_offset": stats.next_offset,
+        "oldest_offset": stats.oldest_offset,
+        "operations": stats.operations,
+        "delta": { "entries": stats.delta_entries, "bytes": stats.delta_bytes },
+        "runs": stats.runs.iter().map(run).collect::<Vec<_>>(),
+        "index": {
+            "leaves": sum(|run| run.index_leaves),
+            "bytes": index_bytes,
+            "bits_per_key": bits,
+            "epsilon_p50": max(|run| run.epsilon_p50),
+            "epsilon_p99": max(|run| run.epsilon_p99),
+            "epsilon_max": max(|run| run.epsilon_max),
+            "max_window": max(|run| run.max_window),
+            "builds": stats.index_builds,
+            "last_build_seconds": stats.last_index_build.as_secs_f64(),
+        },
+        "reads": {
+            "delta": stats.delta_reads,
+            "index": stats.index_reads,
+            "index_hits": stats.index_hits,
+            "index_misses": stats.index_misses,
+            "mispredicts": stats.mispredicts,
+            "corrupt": stats.corrupt_reads,
+        },
+        "wal": {
+            "segments": stats.wal.segments,
+            "bytes": stats.wal.bytes,
+            "groups": stats.groups,
+            "group_batches": stats.group_batches,
+            "syncs": stats.syncs,
+            "sync_seconds": stats.sync_time.as_secs_f64(),
+        },
+        "maintenance": {
+            "flushes": stats.flushes,
+            "compactions": stats.compactions,
+            "refused_busy": stats.refused_busy,
+            "failing": stats.maintenance_error.is_some(),
+        },
+        "read_only": stats.poisoned.is_some(),
+        "recovery": {
+            "seconds": stats.recovery.time.as_secs_f64(),
+            "operations": stats.recovery.operations,
+            "tail_cut": stats.recovery.tail.is_some(),
+            "indexes_rebuilt": stats.recovery.indexes_rebuilt,
+        },
+        "memory": { "resident_bytes": resident_bytes() },
+        "server": {
+            "uptime_seconds": stats.uptime.as_secs_f64(),
+            "connections": app.metrics.connections.get(),
+            "requests_in_flight": app.metrics.in_flight.get(),
+            "draining": app.life() >= Life::Draining,
+        },
+    }))
+}
+
+fn run(run: &RunStats) -> Value {
+    json!({
+        "number": run.number,
+        "entries": run.entries,
+        "tombstones": run.tombstones,
+        "bytes": run.bytes,
+        "index_bytes": run.index_bytes,
+        "index_leaves": run.index_leaves,
+        "bits_per_key": run.bits_per_key,
+        "epsilon_p50": run.epsilon_p50,
+        "epsilon_p99": run.epsilon_p99,
+        "epsilon_max": run.epsilon_max,
+        "max_window": run.max_window,
+    })
+}

@@ -1,0 +1,57 @@
+//! Writes on their way into the engine: one operation or a batch, with what it expects of its keys.
+
+use std::time::Duration;
+
+use kyro_engine::{Batch, Commit, Committed, Engine, WriteError};
+
+use crate::frame::{Op, Operation};
+use crate::problem::{Code, Problem};
+
+/// How long a write waits where the engine holds writers back.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Commits one batch, and waits a little where the engine holds writers back: a flush that is under way ends the
+/// stall, and a client that is told to come back would only come back.
+pub(crate) async fn commit(engine: &Engine, batch: impl Fn() -> Batch) -> Result<Committed, Problem> {
+    let mut pause = Duration::from_millis(1);
+    let mut waited = Duration::ZERO;
+    let commit: Commit = loop {
+        match engine.write(batch()) {
+            Ok(commit) => break commit,
+            Err(WriteError::Busy { .. }) if waited < PATIENCE => {
+                tokio::time::sleep(pause).await;
+                waited += pause;
+                pause = (pause * 2).min(Duration::from_millis(64));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    Ok(commit.await?)
+}
+
+/// Commits operations as one batch, all or nothing.
+pub(crate) async fn write(engine: &Engine, operations: &[Operation]) -> Result<Committed, Problem> {
+    supported(operations)?;
+    commit(engine, || batch(operations)).await
+}
+
+fn batch(operations: &[Operation]) -> Batch {
+    let bytes = operations.iter().map(|operation| operation.op.bytes() + 32).sum();
+    let mut batch = Batch::with_capacity(bytes);
+    for Operation { op, .. } in operations {
+        match op {
+            Op::Put { key, value } => batch.put(*key, value),
+            Op::Delete { key } => batch.delete(*key),
+            Op::Append { payload } => batch.append(payload),
+        };
+    }
+    batch
+}
+
+/// What this version's engine cannot be asked.
+fn supported(operations: &[Operation]) -> Result<(), Problem> {
+    if operations.iter().all(|operation| operation.expected.is_none()) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::InvalidField, "conditions are not known to this version"))
+}
