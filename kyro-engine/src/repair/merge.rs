@@ -62,7 +62,22 @@ impl Rules<'_> {
             .iter()
             .any(|one| one.run.is_some() && (one.offset.is_none() || matches!(one.content, Content::Lost)));
         let use_all = uncertain || self.is_lost_place(key);
-        let counts = |one: &&Candidate| one.run.is_some() || use_all || self.order(one) >= self.replay_from;
+        // What the log has of an old operation fills only the run that had its outcome.
+        let fills = |one: &Candidate| {
+            self.runs.iter().enumerate().any(|(index, run)| {
+                let unread = |other: &Candidate| {
+                    other.run == Some(index)
+                        && (other.offset.is_none() || matches!(other.content, Content::Lost))
+                };
+                run.offsets.contains(&self.order(one))
+                    && (run.opened.is_none()
+                        || run.gaps.iter().any(|gap| gap.keys.contains(&key))
+                        || candidates.iter().any(unread))
+            })
+        };
+        let counts = |one: &&Candidate| {
+            one.run.is_some() || self.order(one) >= self.replay_from || (use_all && fills(one))
+        };
         let is_lost = |one: &&Candidate| matches!(one.content, Content::Lost);
         let counted = || candidates.iter().filter(counts);
         let mut best = counted().filter(|one| !is_lost(one)).max_by_key(|one| self.order(one));
