@@ -111,6 +111,7 @@ impl MergeTurn<'_> {
         )?;
         let stats = &self.shared.maintenance;
         stats.compactions.fetch_add(1, Ordering::Relaxed);
+        let _names = self.shared.run_names.lock().unwrap_or_else(PoisonError::into_inner);
         for run in old {
             stats.compaction_read_bytes.fetch_add(run.file_bytes(), Ordering::Relaxed);
             remove_files(self.shared, run.number());

@@ -171,6 +171,10 @@ impl Engine {
         self.threads.stop(&self.shared)
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     fn refuse_closed(&self) -> Result<(), MaintenanceError> {
         if self.shared.health.is_closed() { Err(MaintenanceError::Closed) } else { Ok(()) }
     }

@@ -32,6 +32,7 @@
 mod background;
 mod batch;
 mod bulk;
+mod checkpoint;
 mod commit;
 mod committer;
 mod compaction;
@@ -57,6 +58,7 @@ mod open;
 mod options;
 mod pace;
 mod queue;
+mod read_only;
 mod reading;
 mod repair;
 mod replay;
@@ -75,6 +77,7 @@ mod visible;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 pub use bulk::{BulkBuild, BulkError, BulkOptions, BulkReport, Duplicates};
+pub use checkpoint::{CheckpointError, CheckpointReport};
 pub use commit::{Commit, Committed};
 pub use compaction::CompactReport;
 pub use conditions::{Condition, FailedPrecondition};
@@ -85,6 +88,7 @@ pub use inspect::{Fact, InspectError, InspectOptions, Inspection, Table, inspect
 pub use maintenance::{FlushReport, IndexReport, WarmReport};
 pub use manifest::MANIFEST_FORMAT;
 pub use options::{Durability, OnProgress, Options, Progress};
+pub use read_only::ReadOnly;
 pub use repair::{
     FileDamage, LostEntries, LostKey, LostOffsets, Renumbered, RepairError, RepairOptions, RepairReport,
     Unfinished, repair, repair_on,

@@ -39,6 +39,9 @@ pub(crate) struct Shared {
     pub(crate) merge_turn: Mutex<()>,
     /// Held by the one index build that runs.
     pub(crate) index_turn: Mutex<()>,
+    /// Held by whoever removes runs that a merge has replaced, and by whoever needs the runs that the manifest names to
+    /// keep their names.
+    pub(crate) run_names: Mutex<()>,
     /// Wakes the thread that flushes.
     pub(crate) flusher: Bell,
     /// Wakes the thread that merges.
@@ -74,6 +77,7 @@ impl Shared {
             flush_turn: Mutex::default(),
             merge_turn: Mutex::default(),
             index_turn: Mutex::default(),
+            run_names: Mutex::default(),
             flusher: Bell::default(),
             compactor: Bell::default(),
             next_run: AtomicU64::new(named.next_run),

@@ -1,0 +1,205 @@
+//! Reading a database that another process may be writing: no lock, no write, a state that is refreshed on demand.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use kyro_wal::storage::{RealStorage, Storage};
+use kyro_wal::{Expected, Recovery};
+
+use crate::delta::Delta;
+use crate::engine::Engine;
+use crate::error::{OpenError, ReadError};
+use crate::indexed_run::IndexedRun;
+use crate::manifest::{Manifest, ManifestFile};
+use crate::open::{log_error, segment_path, wal_options};
+use crate::options::Options;
+use crate::run_files::open_run;
+use crate::shared::{RUNS_DIR, Shared, WAL_DIR};
+use crate::sources::Sources;
+use crate::stats::Stats;
+use crate::view::View;
+
+/// How long one state of the manifest may be unreadable before that is told: the writer may be at work on the very
+/// files that are being read.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long to look for a readable state while the writer makes new ones.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A database opened for reading only, by any number of processes, while another one may write it. Made by
+/// [`Engine::open_read_only`].
+///
+/// It sees the state of its opening or of the last [`refresh`](Self::refresh): the runs that the manifest named, and
+/// the log up to its readable end, which may hold writes that are not acknowledged yet (they are whole, and no earlier
+/// one is missing). It takes no lock and writes nothing. Runs that the writer has since merged away stay readable.
+pub struct ReadOnly {
+    /// One state each: sources and offset change together.
+    state: ArcSwap<Shared>,
+    refreshing: Mutex<()>,
+}
+
+impl fmt::Debug for ReadOnly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadOnly").field("dir", &self.state.load().dir).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the database in `dir` for reading only, also while another process writes it.
+    ///
+    /// # Errors
+    /// As [`Engine::open`], but for the lock; [`OpenError::NotADatabase`] where there is no manifest.
+    pub fn open_read_only(dir: impl AsRef<Path>, options: Options) -> Result<ReadOnly, OpenError> {
+        Self::open_read_only_on(Arc::new(RealStorage), dir, options)
+    }
+
+    /// As [`Engine::open_read_only`], on any storage.
+    ///
+    /// # Errors
+    /// As [`Engine::open_read_only`].
+    pub fn open_read_only_on(
+        storage: Arc<dyn Storage>,
+        dir: impl AsRef<Path>,
+        options: Options,
+    ) -> Result<ReadOnly, OpenError> {
+        let state = read_state(&storage, dir.as_ref(), options, &[])?;
+        Ok(ReadOnly { state: ArcSwap::from_pointee(state), refreshing: Mutex::default() })
+    }
+}
+
+impl ReadOnly {
+    /// Reads the state of this moment; gives one past its newest operation. Views and reads from then on see it, views
+    /// from before keep theirs. Costs the reading of the manifest, of runs that are new, and of the log's tail.
+    ///
+    /// # Errors
+    /// As [`Engine::open_read_only`]; the state before stays.
+    pub fn refresh(&self) -> Result<u64, OpenError> {
+        let _one_at_a_time = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.state.load_full();
+        let runs = old.views.pin().runs.clone();
+        let state = read_state(&old.storage, &old.dir, old.options.clone(), &runs)?;
+        let next_offset = state.visible.next();
+        self.state.store(Arc::new(state));
+        Ok(next_offset)
+    }
+
+    /// A snapshot of the state: every kind of read is there.
+    pub fn view(&self) -> View {
+        View::new(self.state.load_full())
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] when the bytes that the answer depends on are damaged.
+    pub fn get(&self, key: u64) -> Result<Option<Bytes>, ReadError> {
+        self.view().get(key)
+    }
+
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`ReadOnly::get`].
+    pub fn contains(&self, key: u64) -> Result<bool, ReadError> {
+        self.view().contains(key)
+    }
+
+    /// One past the newest operation that is seen.
+    pub fn next_offset(&self) -> u64 {
+        self.state.load().visible.next()
+    }
+
+    /// Numbers of the state, counted since it was read; those of a writer are zero.
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.state.load())
+    }
+}
+
+/// Reads a state. The writer goes on meanwhile: where a file went or changed under the reader, it begins anew with the
+/// manifest of then.
+fn read_state(
+    storage: &Arc<dyn Storage>,
+    dir: &Path,
+    options: Options,
+    known: &[Arc<IndexedRun>],
+) -> Result<Shared, OpenError> {
+    let start = Instant::now();
+    let mut unreadable: Option<(u64, Instant)> = None;
+    loop {
+        let Some(manifest) = ManifestFile::read(&**storage, dir)? else {
+            let reason = "it has no MANIFEST".to_owned();
+            return Err(OpenError::NotADatabase { dir: dir.to_owned(), reason });
+        };
+        let error = match read_named(storage, dir, &options, known, &manifest) {
+            Ok((sources, next_offset)) => {
+                let manifest = ManifestFile::hold(Arc::clone(storage), dir, manifest);
+                return Ok(Shared::new(Arc::clone(storage), dir, options, manifest, sources, next_offset));
+            }
+            Err(error) => error,
+        };
+        let since = match unreadable {
+            Some((same, since)) if same == manifest.generation => since,
+            _ => Instant::now(),
+        };
+        if since.elapsed() >= PATIENCE || start.elapsed() >= LONGEST {
+            return Err(error);
+        }
+        unreadable = Some((manifest.generation, since));
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Reads what a manifest names; gives it with one past its newest operation.
+fn read_named(
+    storage: &Arc<dyn Storage>,
+    dir: &Path,
+    options: &Options,
+    known: &[Arc<IndexedRun>],
+    manifest: &Manifest,
+) -> Result<(Sources, u64), OpenError> {
+    let mut runs = Vec::with_capacity(manifest.runs.len());
+    for entry in &manifest.runs {
+        let same = |run: &&Arc<IndexedRun>| run.number() == entry.number && run.uuid() == entry.uuid.0;
+        runs.push(match known.iter().find(same) {
+            Some(run) => Arc::clone(run),
+            // A missing index is trained and kept in memory alone.
+            None => Arc::new(open_run(&**storage, &dir.join(RUNS_DIR), entry, options)?.0),
+        });
+    }
+    let delta = Delta::default();
+    let mut next_offset = manifest.wal.replay_from;
+    if let Some(first_segment) = manifest.wal.first_segment {
+        let expected = Expected {
+            uuid: manifest.uuid.0,
+            first_segment,
+            replay_from: manifest.wal.replay_from,
+            clean: manifest.clean.map(Into::into),
+        };
+        let wal_dir = dir.join(WAL_DIR);
+        let log = Recovery::open(Arc::clone(storage), &wal_dir, expected, wal_options(options));
+        next_offset = replay(log.map_err(log_error)?, &wal_dir, next_offset, &delta)?;
+    }
+    let next_offset = manifest.clean.map_or(next_offset, |mark| mark.next_offset);
+    Ok((Sources { delta: Arc::new(delta), frozen: None, runs }, next_offset))
+}
+
+/// Applies the log from `replay_from` on; gives one past its last operation. The log is only looked at: nothing of
+/// what a recovery would mend is mended.
+fn replay(mut log: Recovery, wal_dir: &Path, replay_from: u64, delta: &Delta) -> Result<u64, OpenError> {
+    let mut next_offset = replay_from;
+    while let Some(frame) = log.next_frame().map_err(log_error)? {
+        if frame.count == 0 || frame.first_offset < replay_from {
+            continue;
+        }
+        let (file, offset) = (segment_path(wal_dir, frame.segment), frame.at);
+        next_offset = frame.first_offset + u64::from(frame.count);
+        let applied = delta.apply(frame.first_offset, Bytes::copy_from_slice(frame.payload));
+        applied.map_err(|error| OpenError::Corrupt { file, offset, reason: error.to_string() })?;
+    }
+    Ok(next_offset)
+}
