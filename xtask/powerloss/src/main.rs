@@ -6,6 +6,7 @@
 //! acknowledged before that point has to be there.
 
 mod cut;
+mod full;
 mod mounted;
 mod recorder;
 #[path = "../../../kyro-engine/tests/workload/mod.rs"]
@@ -31,13 +32,15 @@ struct Arguments {
     per_round: u64,
     seed: u64,
     fs: String,
+    /// Instead of cuts: how often the file system fills.
+    full_cycles: u64,
 }
 
 fn main() -> ExitCode {
     let arguments = match read_arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
-            eprintln!("powerloss: {error}; there are --points, --per-round, --seed and --fs");
+            eprintln!("powerloss: {error}; there are --points, --per-round, --seed, --fs and --full-cycles");
             return ExitCode::from(2);
         }
     };
@@ -55,7 +58,8 @@ fn main() -> ExitCode {
 }
 
 fn read_arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { points: 200, per_round: 100, seed: 1, fs: "ext4".to_owned() };
+    let mut arguments =
+        Arguments { points: 200, per_round: 100, seed: 1, fs: "ext4".to_owned(), full_cycles: 0 };
     let words: Vec<String> = std::env::args().skip(1).collect();
     for pair in words.chunks(2) {
         let value = pair.get(1).ok_or(format!("{} takes a value", pair[0]))?;
@@ -64,6 +68,7 @@ fn read_arguments() -> Result<Arguments, String> {
             "--points" => arguments.points = number()?,
             "--per-round" => arguments.per_round = number()?,
             "--seed" => arguments.seed = number()?,
+            "--full-cycles" => arguments.full_cycles = number()?,
             "--fs" => arguments.fs.clone_from(value),
             other => return Err(format!("unknown option {other:?}")),
         }
@@ -95,6 +100,11 @@ fn campaign(arguments: &Arguments) -> Outcome<()> {
     let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
     let work = base.join(format!("kyro-powerloss-{}", std::process::id()));
     std::fs::create_dir_all(&work)?;
+    if arguments.full_cycles > 0 {
+        let outcome = full::campaign(&work, &arguments.fs, arguments.full_cycles);
+        std::fs::remove_dir_all(&work).ok();
+        return outcome;
+    }
     let began = Instant::now();
     let (mut points, mut round, mut batches) = (0, 0, 0);
     let mut failures = Vec::new();
@@ -144,7 +154,19 @@ struct Told {
 /// Makes a file system on a recorded device and runs a workload on it.
 fn tell_story(work: &Path, fs: &str, seed: u64) -> Outcome<Told> {
     let image = work.join("fresh");
-    let file = std::fs::File::create(&image)?;
+    make_file_system(&image, fs)?;
+    let recorder = Recorder::mount(&work.join("device"), std::fs::read(&image)?)?;
+    let device = Loop::attach(&recorder.file())?;
+    let mount = Mount::new(device.path(), &work.join("live"), fs)?;
+    let model = run(&mount.path().join("db"), &recorder, seed)?;
+    mount.unmount()?;
+    device.detach()?;
+    Ok(Told { record: recorder.finish(), model })
+}
+
+/// An empty file system in a file.
+fn make_file_system(image: &Path, fs: &str) -> Outcome<()> {
+    let file = std::fs::File::create(image)?;
     file.set_len(DEVICE_BYTES)?;
     drop(file);
     let mut mkfs = Command::new(format!("mkfs.{fs}"));
@@ -153,14 +175,8 @@ fn tell_story(work: &Path, fs: &str, seed: u64) -> Outcome<Told> {
     } else {
         mkfs.args(["-q", "-f"]);
     }
-    mounted::run(mkfs.arg(&image))?;
-    let recorder = Recorder::mount(&work.join("device"), std::fs::read(&image)?)?;
-    let device = Loop::attach(&recorder.file())?;
-    let mount = Mount::new(device.path(), &work.join("live"), fs)?;
-    let model = run(&mount.path().join("db"), &recorder, seed)?;
-    mount.unmount()?;
-    device.detach()?;
-    Ok(Told { record: recorder.finish(), model })
+    mounted::run(mkfs.arg(image))?;
+    Ok(())
 }
 
 /// Batches in bursts, with flushes, compactions and reopenings between them; each with the place in the record at which
