@@ -151,3 +151,28 @@ fn recover(disk: &SimDisk, model: &Model, bounds: &Bounds, again: bool, counts: 
         }
     }
 }
+
+/// One batch of two long values, cut at each operation of its commit in as many ways as there are, or many.
+#[test]
+fn a_batch_is_whole_or_absent_at_any_cut() {
+    let disk = SimDisk::new();
+    let engine = open(&disk).unwrap();
+    engine.put(1, "before").unwrap();
+    disk.record_history();
+    let mut ops = kyro_engine::Batch::new();
+    ops.put(2, [2; 1500]).put(3, [3; 1500]);
+    engine.write(ops).and_then(kyro_engine::Commit::wait).unwrap();
+    let (mut whole, mut absent) = (0, 0);
+    for moment in disk.take_history() {
+        let (states, _) = moment.disk.crash_states(64);
+        for (number, cut) in states.take(64).enumerate() {
+            let context = format!("cut before operation {}, state {number}", moment.operation);
+            let engine = open(&cut).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
+            let [first, second] = [2, 3].map(|key| engine.get(key).unwrap());
+            assert_eq!(engine.get(1).unwrap().as_deref(), Some(&b"before"[..]), "{context}");
+            assert_eq!(first.is_some(), second.is_some(), "{context}: half a batch");
+            *if first.is_some() { &mut whole } else { &mut absent } += 1;
+        }
+    }
+    assert!(whole > 0 && absent > 0, "{whole} whole, {absent} absent");
+}
