@@ -6,7 +6,7 @@
 
 mod workload;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kyro_engine::storage::SimDisk;
 use workload::{Attempt, Model, Random, batch, check, open, run};
@@ -49,12 +49,14 @@ fn nothing_acknowledged_is_lost_at_any_cut() {
     let width = Width::from_env();
     let counts = Counts::default();
     let next_seed = AtomicU64::new(0);
+    let failed = AtomicBool::new(false);
     // An engine mostly waits for its own threads: more workloads at once than there are processors.
     std::thread::scope(|scope| {
         for _ in 0..width.seeds.min(8) {
             scope.spawn(|| {
                 while let Some(seed) = Some(count(&next_seed) - 1).filter(|seed| *seed < width.seeds) {
-                    cut_everywhere(seed, &width, &counts);
+                    let stop = StopOthers(&failed);
+                    cut_everywhere(seed, &width, &counts, &stop);
                 }
             });
         }
@@ -68,12 +70,26 @@ fn nothing_acknowledged_is_lost_at_any_cut() {
     assert!(states > 1000 && second > 100, "the search was not wide enough to mean anything");
 }
 
+/// Ends the search of the other threads when its own has found something.
+struct StopOthers<'a>(&'a AtomicBool);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Runs one workload and cuts the power before each of its operations.
-fn cut_everywhere(seed: u64, width: &Width, counts: &Counts) {
+fn cut_everywhere(seed: u64, width: &Width, counts: &Counts, stop: &StopOthers<'_>) {
     let disk = SimDisk::new();
     disk.record_history();
     let model = run(&disk, seed, 30);
     for moment in disk.take_history() {
+        if stop.0.load(Ordering::Relaxed) {
+            return;
+        }
         count(&counts.cuts);
         let acked = model.acked_before(moment.operation);
         let submitted = model.submitted_before(moment.operation);
