@@ -4,10 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::WriteError;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The offsets a batch was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -65,10 +65,13 @@ mod replay;
 mod run_files;
 mod run_writer;
 mod scan;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod shared;
 mod sources;
 mod stalls;
 mod stats;
+mod sync;
 mod threads;
 mod tiering;
 mod verify;

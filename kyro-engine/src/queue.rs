@@ -4,7 +4,7 @@
 //! and nothing can be put behind it. Both happen under one lock, so no writer waits for an answer that cannot come.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::conditions::Precondition;
 use crate::delta::Delta;
 use crate::error::{CloseError, MaintenanceError, WriteError};
 use crate::stalls::{Stall, Stalls};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Payload bytes that may wait, in all. One batch may always wait, whatever its size.
 const MAX_QUEUED_BYTES: u64 = 128 << 20;

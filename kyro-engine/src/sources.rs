@@ -1,12 +1,14 @@
 //! The places a key can be at one moment. Immutable but for the delta, which only the committer extends.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
 use crate::delta::Delta;
 use crate::indexed_run::IndexedRun;
 use crate::queue::Frozen;
+use crate::sync::Mutex;
+use crate::visible::Visible;
 
 /// The places a key can be, newest first.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +41,18 @@ impl Views {
     /// The sources, to keep for a longer operation.
     pub(crate) fn pin(&self) -> Arc<Sources> {
         self.current.load_full()
+    }
+
+    /// The sources, to keep, and an offset below which they hold everything.
+    pub(crate) fn pin_at(&self, visible: &Visible) -> (Arc<Sources>, u64) {
+        loop {
+            let sources = self.pin();
+            let next_offset = visible.next();
+            // When a delta was frozen in between, what is visible may be in the one that took its place.
+            if Arc::ptr_eq(&sources, &self.load()) {
+                return (sources, next_offset);
+            }
+        }
     }
 
     /// Publishes what `change` makes of the current sources.

@@ -34,14 +34,8 @@ impl fmt::Debug for View {
 impl View {
     /// What is visible now.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        loop {
-            let sources = shared.views.pin();
-            let next_offset = shared.visible.next();
-            // When a delta was frozen in between, what is visible may be in the one that took its place.
-            if Arc::ptr_eq(&sources, &shared.views.load()) {
-                return Self { sources, next_offset, shared };
-            }
-        }
+        let (sources, next_offset) = shared.views.pin_at(&shared.visible);
+        Self { sources, next_offset, shared }
     }
 
     /// One past the newest operation that the view sees.

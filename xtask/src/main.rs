@@ -22,6 +22,7 @@ mod powerloss;
 mod reserved;
 mod rust_source;
 mod sanitize;
+mod schedules;
 mod tidy;
 mod tree;
 mod violation;
@@ -89,6 +90,11 @@ const CHORES: &[Chore] = &[
         name: "powerloss",
         summary: "cut the power of a recorded device under a real file system; --points, --per-round, --seed, --fs",
         run: powerloss::run,
+    },
+    Chore {
+        name: "schedules",
+        summary: "try the interleavings of queue, visible offset and views under shuttle; --schedules",
+        run: schedules::run,
     },
     Chore { name: "bench", summary: "run kyro-bench, optimised, with the arguments given", run: bench::run },
 ];
