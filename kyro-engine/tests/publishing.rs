@@ -65,48 +65,55 @@ fn a_run_goes_only_when_no_manifest_on_the_disk_can_name_it() {
         options
     };
     let open = |disk: &SimDisk| Engine::open_on(Arc::new(disk.clone()), Path::new(DIR), quiet());
-    let disk = SimDisk::new();
-    let engine = open(&disk).unwrap();
-    for part in 0..2_u64 {
-        let mut batch = Batch::new();
-        for key in 0..20_u64 {
-            batch.put(key, part.to_le_bytes());
-        }
-        engine.write(batch).and_then(Commit::wait).unwrap();
-        engine.flush().unwrap();
-    }
-    engine.close().unwrap();
-    drop(engine);
     let mut unnamed = 0;
-    for nth in 0..60 {
-        let disk = disk.fork();
+    // What a failed sync leaves on the disk depends on when it comes: several histories.
+    for history in 0..8_u64 {
+        let disk = SimDisk::new();
         let engine = open(&disk).unwrap();
-        disk.inject(Fault { at: disk.operations() + nth, kind: FaultKind::SyncError, sticky: true });
-        let compacted = engine.compact();
-        let left = disk.restart();
-        left.clear_faults();
-        drop(engine);
-        if compacted.is_ok() {
-            continue;
+        for part in 0..2 + history % 2 {
+            let mut batch = Batch::new();
+            for key in 0..20 + history {
+                batch.put(key, part.to_le_bytes());
+            }
+            engine.write(batch).and_then(Commit::wait).unwrap();
+            engine.flush().unwrap();
         }
-        let files = |disk: &SimDisk| {
-            let runs = disk.contents().into_keys().filter(|path| path.starts_with("/db/runs"));
-            runs.count()
-        };
-        let before = files(&left);
-        // The second process only opens, and reads.
-        let engine = open(&left).unwrap();
-        assert_eq!(engine.get(7).unwrap().as_deref(), Some(&1_u64.to_le_bytes()[..]));
-        unnamed += u64::from(files(&left) < before);
-        for seed in 0..24 {
-            let cut = left.crash(seed);
-            let engine = open(&cut)
-                .unwrap_or_else(|error| panic!("sync {nth} failed, restarted, cut {seed}: {error:?}"));
-            for key in 0..20 {
+        engine.put(7, "the last").unwrap();
+        for _ in 0..history {
+            engine.put(8, "again").unwrap();
+        }
+        engine.flush().unwrap();
+        engine.close().unwrap();
+        drop(engine);
+        let manifest = |disk: &SimDisk| disk.read(Path::new("/db/MANIFEST")).unwrap();
+        let before = manifest(&disk);
+        for nth in 0..60 {
+            let disk = disk.fork();
+            let engine = open(&disk).unwrap();
+            disk.inject(Fault { at: disk.operations() + nth, kind: FaultKind::SyncError, sticky: true });
+            let compacted = engine.compact();
+            let left = disk.restart();
+            left.clear_faults();
+            drop(engine);
+            if compacted.is_ok() || manifest(&left) == before {
+                continue;
+            }
+            // The second process only opens, and reads.
+            let runs = |disk: &SimDisk| {
+                disk.contents().into_keys().filter(|path| path.starts_with("/db/runs")).count()
+            };
+            let runs_before = runs(&left);
+            let engine = open(&left).unwrap();
+            let context = format!("history {history}, sync {nth} failed, restarted");
+            assert_eq!(engine.get(7).unwrap().as_deref(), Some(&b"the last"[..]), "{context}");
+            unnamed += u64::from(runs(&left) < runs_before);
+            for seed in 0..12 {
+                let engine = open(&left.crash(seed))
+                    .unwrap_or_else(|error| panic!("{context}, cut {seed}: {error:?}"));
                 assert_eq!(
-                    engine.get(key).unwrap().as_deref(),
-                    Some(&1_u64.to_le_bytes()[..]),
-                    "sync {nth} failed, restarted, cut {seed}: key {key}"
+                    engine.get(7).unwrap().as_deref(),
+                    Some(&b"the last"[..]),
+                    "{context}, cut {seed}"
                 );
             }
         }

@@ -104,11 +104,13 @@ pub fn headers(data: &[u8]) {
     headers.insert(HOST, value.clone());
     if names_loopback(&headers, None) {
         let name = value.to_str().expect("text").to_ascii_lowercase();
-        let local = ["localhost", "127.", "::1", "[::1", "::ffff:127.", "[::ffff:127."];
-        assert!(
-            local.iter().any(|start| name.trim_start_matches('[').starts_with(start)),
-            "{name:?} is not local"
-        );
+        let without_port = name.trim_end_matches(|last: char| last.is_ascii_digit()).strip_suffix(':');
+        let local = [Some(name.as_str()), without_port].into_iter().flatten().any(|host| {
+            let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            let address = bracketed.unwrap_or(host).parse();
+            host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        });
+        assert!(local, "{name:?} is not local");
     }
     if let Ok(text) = value.to_str() {
         let target = names_loopback(&HeaderMap::new(), Some(text));

@@ -19,8 +19,10 @@ pub(crate) fn names_loopback(headers: &HeaderMap, target_host: Option<&str>) -> 
 
 fn is_loopback(authority: &str) -> bool {
     let name = without_port(authority);
+    // Brackets come as a pair, or the name is malformed.
+    let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     name.eq_ignore_ascii_case("localhost")
-        || name.trim_start_matches('[').trim_end_matches(']').parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+        || bracketed.unwrap_or(name).parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 fn without_port(authority: &str) -> &str {
@@ -71,6 +73,8 @@ mod tests {
             "127.0.0.1:80:80",
             "localhost:http",
             "127.1",
+            "0::01]",
+            "[[::1]]",
         ] {
             assert!(!fits(host), "{host}");
         }
