@@ -27,7 +27,8 @@ fn explore(body: fn()) {
 
 fn write() -> (Write, commit::Commit) {
     let (promise, commit) = commit::pair();
-    (Write { payload: Bytes::from_static(b"x"), operations: 1, promise }, commit)
+    let payload = Bytes::from_static(b"x");
+    (Write { payload, operations: 1, conditions: Vec::new(), sync: false, promise }, commit)
 }
 
 /// Writers for whom there is not room at once, a committer that serves some of them and goes: each gets one answer, and
