@@ -1,5 +1,6 @@
 //! The commands that are more than a few lines: their arguments, and what they make of them.
 
+pub(crate) mod compare;
 pub(crate) mod engine;
 pub(crate) mod files;
 pub(crate) mod http;

@@ -6,6 +6,7 @@
 //! spread ([`spread`]); a report names machine, commit and date ([`report`]).
 
 pub mod column;
+pub mod compare;
 pub mod dataset;
 pub mod engine;
 pub mod http;

@@ -16,6 +16,7 @@ use kyro_bench::pages::{self, Pages};
 use kyro_bench::wal::tail::{self, TailedDatabase};
 use kyro_bench::wal::{self, Part};
 
+use crate::command::compare::{self, CompareArgs};
 use crate::command::engine::{self, EngineArgs};
 use crate::command::files::{ReportFiles, publish};
 use crate::command::http::HttpArgs;
@@ -41,6 +42,8 @@ enum Command {
     Http(HttpArgs),
     /// Loads a server that runs somewhere, reads from it, and checks every answer.
     Workload(WorkloadArgs),
+    /// Compares two records of one group; fails when a ratio has become worse than allowed.
+    Compare(CompareArgs),
     /// Answers every request with the same bytes: what `http` compares the server with.
     #[command(name = bare::COMMAND, hide = true)]
     BareHyper,
@@ -177,6 +180,7 @@ fn main() -> ExitCode {
         Command::Engine(arguments) => engine::run(arguments),
         Command::Http(arguments) => command::http::run(arguments),
         Command::Workload(arguments) => workload::run(arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::BareHyper => bare::serve(std::io::stdout()).map(|never| match never {}).map_err(Into::into),
         Command::WalChild { command } => wal_child(command),
         Command::Data { command: DataCommand::List } => {

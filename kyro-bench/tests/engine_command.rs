@@ -1,6 +1,13 @@
 //! The benchmark of the engine, end to end, on very little. Times are never looked at.
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
+use std::path::Path;
 use std::process::Command;
+
+fn compare(old: &Path, new: &Path) -> Option<i32> {
+    let command = Command::new(env!("CARGO_BIN_EXE_kyro-bench")).arg("compare").args([old, new]).output();
+    command.unwrap().status.code()
+}
 
 #[test]
 fn every_row_is_reported() {
@@ -76,6 +83,14 @@ fn every_row_is_reported() {
     assert_eq!(measures("kyro-engine, 4 runs", 20_000), states);
     assert_eq!(measures("floor", 20_000), ["hit-serial", "zipf-serial"]);
     assert!(results["busy"][0]["busy"]["gets"].as_u64().unwrap() > 0);
+    assert_eq!(compare(&out.join("report.json"), &out.join("report.json")), Some(0));
+    let mut worse = report.clone();
+    for ratio in worse["results"]["ratios"].as_array_mut().unwrap() {
+        ratio["ratio"] = (ratio["ratio"].as_f64().unwrap() / 1.3).into();
+    }
+    let changed = dir.path().join("worse.json");
+    std::fs::write(&changed, worse.to_string()).unwrap();
+    assert_eq!(compare(&out.join("report.json"), &changed), Some(1));
     assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "everything is removed");
 }
 

@@ -99,9 +99,8 @@ impl<'a> Cell<'a> {
 
     fn load_one(&mut self, contender: Contender) -> Result<(), Failure> {
         let dir = self.place.join(contender.name());
-        let store = contender.open(&dir, Durability::Never)?;
         let started = Instant::now();
-        store.load_sorted(self.records.entries, &self.records.keys)?;
+        let store = contender.build_sorted(&dir, self.records.entries, &self.records.keys)?;
         let seconds = started.elapsed().as_secs_f64();
         let size = self.records.size;
         self.note(Measure::LoadSorted, contender.name(), size.records as f64 / seconds / 1e3);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::compare::Ratio;
 use crate::engine::busy::BusyRow;
 use crate::engine::measure::Measure;
 use crate::engine::targets::{lost, targets};
@@ -79,6 +80,8 @@ pub struct Results {
     pub index_bytes: Vec<(Size, u64)>,
     /// Reads while the engine is busy.
     pub busy: Vec<BusyRow>,
+    /// Ratios that later records are compared by: against the best rival, and against the floor.
+    pub ratios: Vec<Ratio>,
     /// What each store was asked for.
     pub terms: Vec<(String, String)>,
     /// Everyone without figures, and why.
@@ -112,6 +115,22 @@ impl Results {
     pub fn best_rival(&self, size: Size, measure: Measure) -> Option<&Row> {
         self.rivals(size, measure)
             .max_by(|one, other| measure.advantage(one.figure.median, other.figure.median).total_cmp(&1.0))
+    }
+
+    /// Works out [`Results::ratios`] from the rows.
+    pub(super) fn note_ratios(&mut self) {
+        let ratio = |ours: &Row| -> Vec<Ratio> {
+            let (size, measure) = (ours.size, ours.measure);
+            let beside = self.best_rival(size, measure).map(|best| (best, "the best rival"));
+            let floor = self.row(size, measure, FLOOR).map(|floor| (floor, "the floor"));
+            let against = beside.into_iter().chain(floor);
+            let ratio = against.filter_map(|(other, name)| {
+                let name = format!("{size}: {measure}, {} against {name}", ours.store);
+                Some(Ratio { name, ratio: advantage(ours, other)?.median })
+            });
+            ratio.collect()
+        };
+        self.ratios = self.rows.iter().filter(|row| row.store.starts_with(KYRO)).flat_map(ratio).collect();
     }
 
     /// All sizes, in order.

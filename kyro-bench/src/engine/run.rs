@@ -136,5 +136,6 @@ pub fn run(plan: &Plan) -> Result<Report<Results>, EngineBenchError> {
         progress.step();
     }
     progress.finish();
+    results.note_ratios();
     Ok(report.with(results))
 }

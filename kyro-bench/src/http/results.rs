@@ -5,6 +5,7 @@ use std::fmt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::compare::Ratio;
 use crate::http::targets::targets;
 use crate::report::{Excluded, Table};
 use crate::spread::Spread;
@@ -129,8 +130,27 @@ pub struct Results {
     pub puts: Option<PutsRow>,
     /// Idle connections.
     pub idle: Vec<IdleRow>,
+    /// Ratios that later records are compared by: against bare hyper, and against the embedded engine.
+    pub ratios: Vec<Ratio>,
     /// What has no figures, and why.
     pub excluded: Vec<Excluded>,
+}
+
+impl Results {
+    /// Works out [`Results::ratios`] from the rows.
+    pub(super) fn note_ratios(&mut self) {
+        let bare = |depth| self.rates.iter().find(|row| row.depth == depth && row.name == "bare hyper");
+        let rate = |row: &RateRow| {
+            let bare = bare(row.depth).filter(|_| row.name != "bare hyper")?;
+            let ratio = row.per_second.median / bare.per_second.median;
+            Some(Ratio { name: format!("{}, depth {}, against bare hyper", row.name, row.depth), ratio })
+        };
+        let puts = self.puts.iter().map(|puts| Ratio {
+            name: "durable puts against the embedded engine".to_owned(),
+            ratio: puts.ratio.median,
+        });
+        self.ratios = self.rates.iter().filter_map(rate).chain(puts).collect();
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "one table after the other")]

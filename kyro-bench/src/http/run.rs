@@ -151,6 +151,7 @@ pub fn run(plan: &Plan) -> Result<Report<Results>, HttpBenchError> {
     measured?;
     report.note_memory();
     progress.finish();
+    results.note_ratios();
     Ok(report.with(results))
 }
 

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-use kyro_engine::{Batch, Commit, Durability, Engine, OpenError, Options, Scan, View};
+use kyro_engine::{
+    Batch, BulkBuild, BulkOptions, Commit, Durability, Engine, OpenError, Options, Scan, View,
+};
 
 use crate::kv::reads::{self, Answer, Reader, Task, first_word};
 use crate::kv::{Commits, Entries, Failure, KeyValue};
@@ -118,6 +120,21 @@ impl Way {
             Self::Shared => reads::run(&Shared(engine), task),
         }
     }
+}
+
+/// Makes a database from sorted keys: one run with its index, without a log.
+///
+/// # Errors
+/// What the engine says.
+pub(super) fn build(dir: &Path, entries: Entries, keys: &[u64]) -> Result<(), Failure> {
+    let mut build = BulkBuild::create(dir, BulkOptions::default())?;
+    let mut value = Vec::with_capacity(entries.value_bytes);
+    for &key in keys {
+        entries.fill(key, &mut value);
+        build.push(key, &value)?;
+    }
+    build.finish()?;
+    Ok(())
 }
 
 impl KeyValue for Kyro {
