@@ -8,7 +8,7 @@
 //! A batch accepts an answer only from keys within the key's window, and with a key on both sides or the key
 //! itself: there a single lookup is certain too, so both report the same wrong windows.
 
-use crate::group::{GROUP, Group, Route, Set};
+use crate::group::{GROUP, Group, Route, Set, TREE_CORE};
 use crate::model::{CORE, Model};
 use crate::rmi::{Probe, Rmi, probe, probe_outside};
 use core::hint::select_unpredictable;
@@ -78,17 +78,27 @@ impl<T, F: Fn(Probe) -> T> Operation for Batch<'_, T, F> {
         }
         let mut group = Group::EMPTY;
         let mut mispredicted = 0;
+        let is_tree = model.is_tree();
         for (wanted, answers) in zip(wanted.chunks(GROUP), answers.chunks_mut(GROUP)) {
             let wanted = wanted.get(..answers.len()).unwrap_or(wanted);
             let route = Route { model, body, column: keys, wanted };
-            if even {
+            if is_tree {
+                group.place_down(kernel, route);
+            } else if even {
                 group.place_in_turn(kernel, route);
             } else {
                 group.place_in_rounds(kernel, route);
             }
             let mut sought =
                 Sought { route, group: &mut group, answers, answer: &answer, above: Set::default() };
-            let outside = sought.in_core(kernel);
+            if is_tree {
+                let outside = sought.in_core::<TREE_CORE, K>(kernel);
+                for index in sought.beside::<TREE_CORE, K>(kernel, TREE_CORE, outside) {
+                    mispredicted += sought.in_window(kernel, index);
+                }
+                continue;
+            }
+            let outside = sought.in_core::<CORE, K>(kernel);
             if outside.is_empty() {
                 continue;
             }
@@ -115,13 +125,13 @@ struct Sought<'a, 'g, T, F> {
 impl<T, F: Fn(Probe) -> T> Sought<'_, '_, T, F> {
     /// Searches every core. Which keys are not certain to lie there.
     #[inline(always)]
-    fn in_core<K: Kernel>(&mut self, kernel: K) -> Set {
+    fn in_core<const N: usize, K: Kernel>(&mut self, kernel: K) -> Set {
         let mut outside = Set::default();
         for (index, (&key, answer)) in zip(self.route.wanted, &mut *self.answers).enumerate() {
             let start = self.group.starts[index % GROUP];
-            let (counted, found) = search::<CORE, K>(kernel, self.route.column, start, key);
+            let (counted, found) = search::<N, K>(kernel, self.route.column, start, key);
             *answer = (self.answer)(Probe { position: start + counted, found, mispredicted: false });
-            let above = counted == CORE;
+            let above = counted == N;
             self.above.add_if(index, above);
             outside.add_if(index, above || counted == 0 && !found);
         }
@@ -154,6 +164,18 @@ impl<T, F: Fn(Probe) -> T> Sought<'_, '_, T, F> {
             }
         }
         still
+    }
+
+    /// Looks again at a key at the edge of its window under a tree, as a single lookup does.
+    #[inline(never)]
+    fn in_window<K: Kernel>(&mut self, kernel: K, index: usize) -> usize {
+        let Route { model, body, column, .. } = self.route;
+        let key = self.route.key(index);
+        let probe = probe(kernel, model, column, model.place(kernel, body, key), key);
+        if let Some(answer) = self.answers.get_mut(index) {
+            *answer = (self.answer)(probe);
+        }
+        usize::from(probe.mispredicted)
     }
 
     /// Searches the whole window, and everything if need be: whether the window was wrong.
@@ -193,7 +215,7 @@ fn one_by_one<T, K: Kernel>(
 ) -> usize {
     let mut mispredicted = 0;
     for (&key, answer_to) in zip(wanted, answers) {
-        let probe = probe(kernel, model.window, keys, model.place(kernel, body, key), key);
+        let probe = probe(kernel, model, keys, model.place(kernel, body, key), key);
         mispredicted += usize::from(probe.mispredicted);
         *answer_to = answer(probe);
     }

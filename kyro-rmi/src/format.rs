@@ -1,9 +1,9 @@
-//! The bytes of an index, version 1. All integers little-endian; every section starts at a multiple of 64.
+//! The bytes of an index, versions 1 and 2. All integers little-endian; every section starts at a multiple of 64.
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `KYRORMI` and a zero |
-//! | 8 | 4 | format version: 1 |
+//! | 8 | 4 | format version: 1, or 2 where the root is separators |
 //! | 12 | 4 | checksum algorithm: 1 = CRC-32 (ISO-HDLC) |
 //! | 16 | 16 | UUID of the key column |
 //! | 32 | 4 | checksum of the key column |
@@ -12,8 +12,8 @@
 //! | 48 | 8 | root: smallest key on the grid |
 //! | 56 | 8 | root: largest key on the grid, less the smallest |
 //! | 64 | 8 | root: number of cells |
-//! | 72 | 8 | root: multiplier (linear), or bits (logarithmic) |
-//! | 80 | 4 | root: 0 = linear, 1 = logarithmic |
+//! | 72 | 8 | root: multiplier (linear), or bits (logarithmic), or 0 |
+//! | 80 | 4 | root: 0 = linear, 1 = logarithmic, 2 = separators: the number of cells is that of leaves, the keys are 0 |
 //! | 84 | 4 | window in keys |
 //! | 88 | 8 | number of words, a multiple of 8 |
 //! | 96 | 8 | number of blocks |
@@ -21,8 +21,8 @@
 //! | 136 | 4 × 4 | statistics: epsilon p50, p99, max, most steps |
 //! | 152 | 100 | zeros |
 //! | 252 | 4 | checksum of bytes 0 to 251 |
-//! | 256 | 8 × words | records: first one for each cell of the root and two for its outliers, then the others |
-//! | … | 64 × blocks | lines and fence nodes |
+//! | 256 | 8 × words | records: first one for each cell of the root and two for its outliers, then the others; none under separators |
+//! | … | 64 × blocks | lines and fence nodes, or the tree of separators |
 //! | … | 4 × ⌈body / 16,384⌉ | checksum of each 16 KiB of the body, which is words and blocks |
 //! | … | 4 | checksum of those checksums |
 
@@ -31,11 +31,16 @@ use crate::error::OpenError;
 use crate::model::{Model, Window};
 use crate::root::{Root, Spread};
 use crate::stats::{RootKind, Stats};
+use crate::tree::{Tree, WINDOW};
 use alloc::vec::Vec;
 
 pub(crate) const MAGIC: [u8; 8] = *b"KYRORMI\0";
-/// The newest format version that this code reads, and the one that it writes.
-pub(crate) const VERSION: u32 = 1;
+/// The newest format version that this code reads. It writes the oldest that can say what there is to say.
+pub(crate) const VERSION: u32 = 2;
+/// The version of every root but separators.
+const GRIDS: u32 = 1;
+/// The number for separators in the field for the root's kind.
+const SEPARATORS: u32 = 2;
 pub(crate) const HEADER: usize = 256;
 const CRC32: u32 = 1;
 const CHECKED: usize = 16 * 1024;
@@ -86,18 +91,21 @@ pub(crate) fn encoded_len(words: u64, blocks: u64) -> u64 {
 
 /// The bytes of a header.
 pub(crate) fn header(column: &Column, model: &Model, stats: &Stats, words: u64, blocks: u64) -> [u8; HEADER] {
+    let (version, cells) =
+        if model.is_tree() { (VERSION, model.tree.leaves) } else { (GRIDS, model.root.cells) };
     let (kind, parameter) = match model.root.spread {
+        _ if model.is_tree() => (SEPARATORS, 0),
         Spread::Linear { multiplier } => (0u32, multiplier),
         Spread::Logarithmic { bits } => (1, u64::from(bits)),
     };
     let mut bytes = Vec::with_capacity(HEADER);
     bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&version.to_le_bytes());
     bytes.extend_from_slice(&CRC32.to_le_bytes());
     bytes.extend_from_slice(&column.uuid);
     bytes.extend_from_slice(&column.checksum.to_le_bytes());
     bytes.extend_from_slice(&(CHECKED as u32).to_le_bytes());
-    for field in [column.keys, model.root.low, model.root.range, model.root.cells, parameter] {
+    for field in [column.keys, model.root.low, model.root.range, cells, parameter] {
         bytes.extend_from_slice(&field.to_le_bytes());
     }
     for field in [kind, model.window.keys as u32] {
@@ -177,11 +185,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Header, OpenError> {
     if crc32fast::hash(bytes.get(..HEADER_CHECKSUM).unwrap_or_default()) != checksum.u32() {
         return Err(corrupt(HEADER_CHECKSUM, "its header's checksum does not match"));
     }
-    checked_header(bytes, fields)
+    checked_header(bytes, fields, version)
 }
 
 /// Reads the fields of a header whose checksum matched.
-fn checked_header(bytes: &[u8], mut fields: Fields<'_>) -> Result<Header, OpenError> {
+fn checked_header(bytes: &[u8], mut fields: Fields<'_>, version: u32) -> Result<Header, OpenError> {
     let (uuid, column_checksum, checked) = (fields.take::<16>(), fields.u32(), fields.u32());
     if checked != CHECKED as u32 {
         return Err(corrupt(36, "its checksums cover another number of bytes than this version's"));
@@ -192,9 +200,11 @@ fn checked_header(bytes: &[u8], mut fields: Fields<'_>) -> Result<Header, OpenEr
     let [outliers, leaves, fallback_keys, further_keys] = core::array::from_fn(|_| fields.u64());
     let [epsilon_p50, epsilon_p99, epsilon_max, max_steps] = core::array::from_fn(|_| fields.u32());
 
+    let is_tree = kind == SEPARATORS && version == VERSION;
     let spread = match kind {
         0 => Spread::Linear { multiplier: parameter },
         1 if parameter < 32 => Spread::Logarithmic { bits: parameter as u32 },
+        _ if is_tree => Spread::Linear { multiplier: 0 },
         _ => return Err(corrupt(80, "its root is of a kind that this version does not have")),
     };
     if !window.is_multiple_of(8) || !(16..=64).contains(&window) {
@@ -204,18 +214,31 @@ fn checked_header(bytes: &[u8], mut fields: Fields<'_>) -> Result<Header, OpenEr
         return Err(corrupt(40, "it claims more keys than an index holds"));
     }
     let too_many = words > 1 << 40 || blocks > 1 << 40;
-    if too_many || !words.is_multiple_of(8) || cells.saturating_add(2) > words {
+    let tree = if is_tree { Tree::new(cells).filter(|tree| tree.leaves > 0) } else { Some(Tree::NONE) };
+    let fits = |tree: &Tree| {
+        if is_tree {
+            words == 0 && window == WINDOW as u32 && tree.len() as u64 == blocks.saturating_mul(64)
+        } else {
+            cells.saturating_add(2) <= words
+        }
+    };
+    let Some(tree) = tree.filter(|tree| !too_many && words.is_multiple_of(8) && fits(tree)) else {
         return Err(corrupt(88, "it claims numbers of records that cannot be"));
-    }
+    };
     let bytes_expected = encoded_len(words, blocks);
     if bytes.len() as u64 != bytes_expected {
         return Err(corrupt(bytes.len(), "it is not as long as its header says"));
     }
-    let root_kind = if kind == 0 { RootKind::Linear } else { RootKind::Logarithmic };
+    let root_kind = match spread {
+        _ if is_tree => RootKind::Separators,
+        Spread::Linear { .. } => RootKind::Linear,
+        Spread::Logarithmic { .. } => RootKind::Logarithmic,
+    };
     Ok(Header {
         column: Column { uuid, checksum: column_checksum, keys },
         model: Model {
             root: Root { low, range, cells, spread },
+            tree,
             window: Window { keys: window as usize, total: keys },
             blocks_at: words * 8,
         },

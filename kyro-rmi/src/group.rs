@@ -6,14 +6,19 @@
 
 use crate::entry::Entry;
 use crate::fence;
+use crate::leaf;
 use crate::line::{self, PARTS};
-use crate::model::{MOST_STEPS, Model, Place, entry, interval};
+use crate::model::{MOST_STEPS, Model, Place, Window, entry, interval};
 use crate::root::multiply;
+use crate::tree::{self, Tree};
 use core::hint::select_unpredictable;
 use kyro_simd::{Kernel, prefetch};
 
 /// How many keys are under way at once: enough for every line-fill buffer of a core.
 pub(crate) const GROUP: usize = 32;
+
+/// The keys that are searched first under a tree: two cache lines around the prediction, half of the window.
+pub(crate) const TREE_CORE: usize = tree::WINDOW / 2;
 
 /// Up to how many root cells are near enough that asking for their records is not worth a pass: 128 KiB.
 const NEAR_CELLS: u64 = 1 << 14;
@@ -153,6 +158,41 @@ impl Group {
         for (index, &key) in route.wanted.iter().enumerate() {
             let place = route.model.place(kernel, route.body, key);
             self.arrive(route, index, place, true);
+        }
+    }
+
+    /// Places every key under a tree, level by level, and asks for its window.
+    #[inline(always)]
+    pub(crate) fn place_down<K: Kernel>(&mut self, kernel: K, route: Route<'_>) {
+        let Route { model, body, column, wanted } = route;
+        let tree = &model.tree;
+        let depth = tree.depth();
+        let ask = |level: usize, node: u64| {
+            if level < depth {
+                tree.prefetch_inner(body, level, node)
+            } else {
+                tree.prefetch_leaf(body, node)
+            }
+        };
+        for (next, &key) in self.next.iter_mut().zip(wanted) {
+            *next = Tree::top(kernel, body, key);
+            ask(0, *next);
+        }
+        for level in 0..depth {
+            for (next, &key) in self.next.iter_mut().zip(wanted) {
+                *next = tree.inner(kernel, body, level, *next, key);
+                ask(level + 1, *next);
+            }
+        }
+        let core = Window { keys: TREE_CORE, total: model.window.total };
+        for (index, &key) in wanted.iter().enumerate() {
+            let leaf = tree.leaf(body, self.next[index % GROUP]);
+            let place = leaf.map_or(Place::NOWHERE, |leaf| leaf::place(kernel, leaf, key));
+            let start = core.start(place) as usize;
+            self.places[index % GROUP] = place;
+            self.starts[index % GROUP] = start;
+            prefetch(column, start);
+            prefetch(column, start + TREE_CORE / 2);
         }
     }
 

@@ -33,13 +33,18 @@
 //! Parts and cells too uneven for that have records of their own: a finer grid, further lines, or a tree of
 //! separators over straight segments of any length.
 //!
+//! Keys that are uneven at every scale, such as cells of a map, have no grid at all: a tree of separators over straight
+//! segments of the whole column is the root. Its top has 65 children and stays in the first cache, inner nodes have 17,
+//! a leaf has 15 segments, and every key takes the same few steps, without a branch that depends on it.
+//!
 //! # Bounds
 //!
-//! * The window of every key, present or absent, has at most [`Stats::max_window`] keys: a build checks each key,
-//!   both its neighbours and the ends through the finished records before it returns. Predictions are monotone
-//!   between records, so keys in between are bounded by those.
-//! * Whatever the keys are, a lookup follows at most 12 records and ⌈log₈(n / 35)⌉ + 1 nodes of separators, then one
-//!   window: O(log n). [`Stats::max_steps`] says how many the longest one of an index follows.
+//! * The window of every key, present or absent, has at most [`Stats::max_window`] keys: before a build returns, it
+//!   checks that the finished records cover the positions in order, and through them each key, the absent keys on both
+//!   sides of every border between intervals, and the ends. Predictions are then monotone in the key, so the window
+//!   of any absent key is bounded by those of the keys around it.
+//! * Whatever the keys are, a lookup follows at most 12 records and ⌈log₈(n / 35)⌉ + 1 nodes of separators (where they
+//!   are the root: no record and at most ⌈log₁₇(n / 11,700)⌉ + 2 nodes), then one window: O(log n). [`Stats::max_steps`] says how many the longest one of an index follows.
 //! * Damaged bytes, or keys that the index was not built over, cannot give a wrong answer as long as the keys are
 //!   sorted: a lower bound at a window's edge is compared with the key beyond it, and the whole column is searched
 //!   if need be. [`Probe::mispredicted`] tells, for a counter.
@@ -56,6 +61,7 @@
 //! | radix, top bits | the same grid with a multiplier that is a power of two; never better than one that fits the keys' range, so not a kind of its own |
 //! | logarithmic | so many cells to each power of two: wins on heavy tails over many powers |
 //! | linear spline | a grid of one cell, separators over segments below it: a search a lookup, so it wins only within single cells, where it takes over from grids |
+//! | separators | no grid: wins where no grid's cost comes near it, on keys uneven at every scale |
 //!
 //! Far outliers at either end are trimmed off the grid first and searched among separators, so that one huge key
 //! does not flatten it. Within a cell, the leaf's kind and density are chosen the same way.
@@ -79,6 +85,7 @@ mod error;
 mod fence;
 mod format;
 mod group;
+mod leaf;
 mod line;
 mod model;
 mod options;
@@ -86,6 +93,7 @@ mod rmi;
 mod root;
 mod stats;
 mod train;
+mod tree;
 mod verify;
 
 pub use aligned::AlignedBytes;

@@ -4,6 +4,7 @@ use crate::entry::{Entry, Kind};
 use crate::fence;
 use crate::line::{self, Block, PARTS};
 use crate::root::{Root, multiply};
+use crate::tree::Tree;
 use kyro_simd::Kernel;
 
 /// The most records one lookup follows before it gives up: more than any built index needs, so that damaged
@@ -64,13 +65,22 @@ impl Window {
 /// Everything a lookup needs, by value, beside the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Model {
+    /// The grid, where the root is one.
     pub(crate) root: Root,
+    /// The tree, where the root is that.
+    pub(crate) tree: Tree,
     pub(crate) window: Window,
     /// The byte of the body at which the blocks start, after the words.
     pub(crate) blocks_at: u64,
 }
 
 impl Model {
+    /// Whether the root is a tree of separators.
+    #[inline(always)]
+    pub(crate) fn is_tree(&self) -> bool {
+        self.tree.leaves != 0
+    }
+
     /// The start of the window of `key`. O(1) but for fences, which are O(log n).
     #[inline(always)]
     pub(crate) fn window_start<K: Kernel>(&self, kernel: K, body: &[u8], key: u64) -> u64 {
@@ -80,6 +90,9 @@ impl Model {
     /// Follows the records to where `key` belongs. Damaged ones lead to some place or other.
     #[inline(always)]
     pub(crate) fn place<K: Kernel>(&self, kernel: K, body: &[u8], key: u64) -> Place {
+        if self.is_tree() {
+            return self.tree.place(kernel, body, key);
+        }
         let (mut word, mut fraction) = self.root.cell(key);
         for _ in 0..MOST_STEPS {
             let Some(entry) = entry(body, word) else { break };

@@ -222,13 +222,14 @@ impl<T, F: Fn(Probe) -> T> Operation for Lookup<'_, F> {
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> T {
         let Asked { model, body, keys, answer } = self.asked;
-        answer(probe(kernel, model.window, keys, model.place(kernel, body, self.key), self.key))
+        answer(probe(kernel, model, keys, model.place(kernel, body, self.key), self.key))
     }
 }
 
 /// Searches the core of the window, then more and more around it, until the answer is certain.
 #[inline(always)]
-pub(crate) fn probe<K: Kernel>(kernel: K, window: Window, keys: &[u64], place: Place, key: u64) -> Probe {
+pub(crate) fn probe<K: Kernel>(kernel: K, model: &Model, keys: &[u64], place: Place, key: u64) -> Probe {
+    let window = model.window;
     let start = window.core().start(place) as usize;
     // The lines on both sides are on their way while the core is searched.
     prefetch_margins(keys, start);

@@ -8,6 +8,8 @@ pub enum RootKind {
     Linear,
     /// A fixed number of cells to each power of two of the distance from the smallest key.
     Logarithmic,
+    /// No cells: separators over straight segments, for keys that no grid fits.
+    Separators,
 }
 
 /// What an index is like. Measured by the build over every key, and stored with the index, but for the time.

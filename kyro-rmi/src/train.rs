@@ -5,6 +5,7 @@ mod choice;
 mod cost;
 mod fences;
 mod lines;
+mod tree;
 
 use crate::aligned::AlignedBytes;
 use crate::column::Column;
@@ -17,6 +18,7 @@ use crate::options::BuildOptions;
 use crate::rmi::Rmi;
 use crate::root::{Root, Spread};
 use crate::stats::{RootKind, Stats};
+use crate::tree::{Tree, WINDOW};
 use crate::verify::{self, Measured};
 use alloc::vec::Vec;
 use kyro_simd::Searcher;
@@ -35,20 +37,21 @@ fn train_and_verify(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildEr
         Some(window) => return Err(BuildError::Window { window }),
     };
     let window = Window { keys: window, total: keys.len() as u64 };
-    let root = choice::choose(keys, window);
-    let mut trainer = Trainer::new(keys, root, window);
-    trainer.train();
-    let Trainer { mut words, blocks, counts, window, .. } = trainer;
-    words.resize(words.len().next_multiple_of(8), 0);
-    let model = Model { root, window, blocks_at: words.len() as u64 * 8 };
+    let chosen = choice::choose(keys, window, options);
+    let Records { model, words, blocks, counts } = match chosen {
+        choice::Chosen::Grid(root) => grid(keys, root, window),
+        choice::Chosen::Tree => tree_over(keys),
+    };
+    let (root, window) = (model.root, model.window);
     let column = Column { keys: window.total, ..Column::default() };
     let mut stats = Stats {
         keys: window.total,
         root: match root.spread {
+            _ if model.is_tree() => RootKind::Separators,
             Spread::Linear { .. } => RootKind::Linear,
             Spread::Logarithmic { .. } => RootKind::Logarithmic,
         },
-        root_cells: root.cells,
+        root_cells: if model.is_tree() { model.tree.leaves } else { root.cells },
         outliers: counts.outliers,
         leaves: counts.leaves,
         fallback_keys: counts.fallback_keys,
@@ -72,6 +75,33 @@ fn train_and_verify(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildEr
     bytes.splice(..format::HEADER, header);
     let opened = Rmi::open_unbound(AlignedBytes::copy_of(&bytes));
     opened.map_err(|_| unreachable_header())
+}
+
+/// What a training leaves.
+struct Records {
+    model: Model,
+    words: Vec<u64>,
+    blocks: Vec<Block>,
+    counts: Counts,
+}
+
+/// Records under a grid.
+fn grid(keys: &[u64], root: Root, window: Window) -> Records {
+    let mut trainer = Trainer::new(keys, root, window);
+    trainer.train();
+    let Trainer { mut words, blocks, counts, window, .. } = trainer;
+    words.resize(words.len().next_multiple_of(8), 0);
+    let model = Model { root, tree: Tree::NONE, window, blocks_at: words.len() as u64 * 8 };
+    Records { model, words, blocks, counts }
+}
+
+/// A tree of separators.
+fn tree_over(keys: &[u64]) -> Records {
+    let tree::Trained { tree, blocks, segments } = tree::train(keys);
+    let window = Window { keys: WINDOW, total: keys.len() as u64 };
+    let root = Root { low: 0, range: 0, cells: 0, spread: Spread::Linear { multiplier: 0 } };
+    let counts = Counts { leaves: segments, fallback_keys: 0, ..Counts::default() };
+    Records { model: Model { root, tree, window, blocks_at: 0 }, words: Vec::new(), blocks, counts }
 }
 
 /// The header that was just written opens; were it not to, the build answers with an error all the same.

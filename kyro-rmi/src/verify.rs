@@ -3,6 +3,7 @@
 use crate::entry::{Entry, Kind};
 use crate::error::VerifyError;
 use crate::fence::{self, SEGMENTS};
+use crate::leaf;
 use crate::line::{self, PARTS};
 use crate::model::{MOST_STEPS, Model, entry};
 use kyro_simd::{Kernel, Operation, Searcher};
@@ -19,7 +20,13 @@ pub(crate) struct Measured {
 /// How many keys were how far from the middle of their window.
 type Histogram = [u64; 65];
 
-/// Verifies the records' order, every key, its neighbours, and the ends of the key range.
+/// Verifies the records' order, every key, the neighbours of each interval's first and last key, and the ends of the
+/// key range.
+///
+/// That proves the windows of all absent keys too. Records that cover the positions in order place keys monotonely:
+/// grids and sorted separators send a larger key to the same interval or a later one, and within an interval a
+/// prediction grows with the key. So the window of a key between two neighbours starts between theirs, not after the
+/// larger one's position, and ends after the smaller one's.
 pub(crate) fn verify(
     model: &Model,
     body: &[u8],
@@ -63,13 +70,13 @@ struct EveryKey<'a> {
 impl Operation for EveryKey<'_> {
     type Output = Result<Histogram, VerifyError>;
 
-    /// Checks each key, which must lie in its window, the keys one smaller and one larger, and the ends.
+    /// Checks each key, which must lie in its window, the keys around it where another interval starts, and the ends.
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> Result<Histogram, VerifyError> {
         let Self { model, body, keys } = self;
         let length = model.window.keys as u64;
         let mut histogram = [0; 65];
-        let mut before = None;
+        let (mut before, mut interval) = (None, u64::MAX);
         for (position, &key) in (0u64..).zip(keys) {
             let place = model.place(kernel, body, key);
             let start = model.window.start(place);
@@ -80,18 +87,26 @@ impl Operation for EveryKey<'_> {
             if let Some(count) = histogram.get_mut(off.min(64) as usize) {
                 *count += 1;
             }
-            if key > 0 && before != Some(key - 1) {
-                check_one(kernel, model, body, key - 1, position)?;
-            }
-            if key < u64::MAX && keys.get(position as usize + 1) != Some(&(key + 1)) {
-                check_one(kernel, model, body, key + 1, position + 1)?;
-            }
-            if position == 0 {
-                check_one(kernel, model, body, 0, 0)?;
-                let top = keys.len() as u64 - u64::from(keys.last() == Some(&u64::MAX));
-                check_one(kernel, model, body, u64::MAX, top)?;
+            if place.first != interval {
+                interval = place.first;
+                if key > 0 && before != Some(key - 1) {
+                    check_one(kernel, model, body, key - 1, position)?;
+                }
+                if let Some(before) = before.filter(|&before| before + 1 < key) {
+                    check_one(kernel, model, body, before + 1, position)?;
+                }
             }
             before = Some(key);
+        }
+        let total = keys.len() as u64;
+        let ends = [0, u64::MAX, before.unwrap_or(0).saturating_add(1)];
+        for (key, present) in ends.into_iter().zip([
+            keys.first() == Some(&0),
+            before == Some(u64::MAX),
+            before == Some(u64::MAX),
+        ]) {
+            let position = if key == 0 { 0 } else { total - u64::from(present) };
+            check_one(kernel, model, body, key, position)?;
         }
         Ok(histogram)
     }
@@ -133,9 +148,29 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Walks the outliers below, the cells, and the outliers above.
     fn all(&mut self) -> Result<(), VerifyError> {
+        if self.model.is_tree() {
+            return self.tree();
+        }
         let cells = self.model.root.cells;
         for word in core::iter::once(cells).chain(0..cells).chain(core::iter::once(cells + 1)) {
             self.record(word, 1)?;
+        }
+        self.interval(self.model.window.total, 0)
+    }
+
+    /// Walks the segments of a tree.
+    fn tree(&mut self) -> Result<(), VerifyError> {
+        let tree = &self.model.tree;
+        self.max_steps = tree.steps();
+        if !tree.is_sorted(self.body) {
+            return Err(self.damaged());
+        }
+        for leaf in 0..tree.leaves {
+            let Some(leaf) = tree.leaf(self.body, leaf) else { return Err(self.damaged()) };
+            for segment in 0..leaf::SEGMENTS {
+                let segment = leaf::segment(leaf, segment);
+                self.interval(segment.first, segment.end.saturating_sub(segment.first))?;
+            }
         }
         self.interval(self.model.window.total, 0)
     }

@@ -4,7 +4,7 @@
 
 mod keys;
 
-use kyro_rmi::{BuildError, BuildOptions, Probe, Rmi};
+use kyro_rmi::{BuildError, BuildOptions, Probe, Rmi, RootKind};
 
 const WINDOWS: [usize; 7] = [16, 24, 32, 40, 48, 56, 64];
 
@@ -14,10 +14,17 @@ fn options(window: usize) -> BuildOptions {
     options
 }
 
-/// Builds with every window and asks about every key, its neighbours, and keys in the gaps.
+/// A tree of separators, whatever the keys are like.
+fn separators() -> BuildOptions {
+    let mut options = BuildOptions::default();
+    options.root = Some(RootKind::Separators);
+    options
+}
+
+/// Builds with every window, and over separators, and asks about every key, its neighbours, and keys in the gaps.
 #[track_caller]
 fn check(keys: &[u64]) {
-    for options in WINDOWS.map(options).into_iter().chain([BuildOptions::default()]) {
+    for options in WINDOWS.map(options).into_iter().chain([BuildOptions::default(), separators()]) {
         check_with(keys, &options);
     }
 }
@@ -81,6 +88,7 @@ fn larger_columns() {
     for (name, keys) in keys::every(150_000, 2) {
         println!("{name}");
         check_with(&keys, &BuildOptions::default());
+        check_with(&keys, &separators());
     }
 }
 
@@ -98,6 +106,7 @@ fn every_subset_of_small_universes() {
         for subset in 0..1u32 << universe.len() {
             let keys: Vec<u64> = (0..10).filter(|i| subset >> i & 1 == 1).map(|i| universe[i]).collect();
             check_with(&keys, &options(16));
+            check_with(&keys, &separators());
         }
     }
 }
@@ -114,6 +123,7 @@ fn every_subset_of_gaps_between_dense_runs() {
                 key += 15 + if subset >> run & 1 == 1 { 1 << shift } else { 0 };
             }
             check_with(&keys, &options(16));
+            check_with(&keys, &separators());
         }
     }
 }
@@ -193,8 +203,11 @@ fn batches_of_any_length_answer_what_single_lookups_do() {
 fn batches_of_mixed_depths_answer_what_single_lookups_do() {
     let mut random = keys::Random(21);
     let mut deepest = 0;
-    for (name, keys) in keys::every(20_000, 8) {
-        let index = Rmi::build(&keys, &BuildOptions::default()).expect("sorted");
+    let roots = [BuildOptions::default(), separators()];
+    for ((name, keys), options) in
+        keys::every(20_000, 8).into_iter().flat_map(|set| roots.map(|root| (set.clone(), root)))
+    {
+        let index = Rmi::build(&keys, &options).expect("sorted");
         deepest = deepest.max(index.stats().max_steps);
         let near = |random: &mut keys::Random| match random.below(4) {
             0 => random.next(),
@@ -216,8 +229,11 @@ fn batches_of_mixed_depths_answer_what_single_lookups_do() {
 #[test]
 fn batches_over_other_keys_report_what_single_lookups_do() {
     let mut wrong = 0;
-    for (name, keys) in keys::every(3000, 5) {
-        let index = Rmi::build(&keys, &BuildOptions::default()).expect("sorted");
+    let roots = [BuildOptions::default(), separators()];
+    for ((name, keys), options) in
+        keys::every(3000, 5).into_iter().flat_map(|set| roots.map(|root| (set.clone(), root)))
+    {
+        let index = Rmi::build(&keys, &options).expect("sorted");
         let longer =
             keys.iter().flat_map(|&key| [key & !1, key | 1]).collect::<std::collections::BTreeSet<_>>();
         let others: [Vec<u64>; 5] = [
@@ -246,8 +262,11 @@ fn batches_over_other_keys_report_what_single_lookups_do() {
 
 #[test]
 fn every_level_answers_the_same() {
-    for (_, keys) in keys::every(3000, 3) {
-        let index = Rmi::build(&keys, &BuildOptions::default()).expect("sorted");
+    let roots = [BuildOptions::default(), separators()];
+    for ((_, keys), options) in
+        keys::every(3000, 3).into_iter().flat_map(|set| roots.map(|root| (set.clone(), root)))
+    {
+        let index = Rmi::build(&keys, &options).expect("sorted");
         for searcher in kyro_simd::Searcher::available() {
             let index = index.clone().with_searcher(searcher);
             let mut positions = vec![7; keys.len()];
@@ -260,6 +279,30 @@ fn every_level_answers_the_same() {
             }
         }
     }
+}
+
+/// Long enough that a root has to be chosen: the kinds that there are, each where it is due.
+#[test]
+fn every_kind_of_root_is_chosen_where_it_is_due() {
+    let mut random = keys::Random(5);
+    let even: Vec<u64> = (0..40_000).map(|i| i * 977).collect();
+    assert_eq!(root_of(&even), RootKind::Linear);
+    // Runs of a few hundred keys, each of another density.
+    let (mut key, mut scale) = (0u64, 0);
+    let uneven: Vec<u64> = (0..40_000)
+        .map(|_| {
+            if random.below(200) == 0 {
+                scale = random.below(36);
+            }
+            key += 1 + random.below(1 << scale);
+            key
+        })
+        .collect();
+    assert_eq!(root_of(&uneven), RootKind::Separators);
+}
+
+fn root_of(keys: &[u64]) -> RootKind {
+    Rmi::build(keys, &BuildOptions::default()).expect("sorted").stats().root
 }
 
 #[test]

@@ -4,17 +4,23 @@
 
 mod keys;
 
-use kyro_rmi::{BuildOptions, Column, OpenError, Probe, Rmi, VerifyError};
+use kyro_rmi::{BuildOptions, Column, OpenError, Probe, Rmi, RootKind, VerifyError};
 
 /// Columns whose indexes have every kind of record, with their encoded indexes.
 fn indexes() -> Vec<(Vec<u64>, Column, Vec<u8>)> {
     let wanted =
         ["uniform", "lognormal", "exponential gaps", "dense runs", "clusters", "outliers at both ends"];
     let columns = keys::every(3000, 9).into_iter().filter(|(name, _)| wanted.contains(name));
+    let mut separators = BuildOptions::default();
+    separators.root = Some(RootKind::Separators);
     columns
-        .map(|(_, keys)| {
+        .flat_map(|(name, keys)| {
+            let roots = [Some(BuildOptions::default()), (name == "exponential gaps").then_some(separators)];
+            roots.into_iter().flatten().map(move |options| (keys.clone(), options))
+        })
+        .map(|(keys, options)| {
             let column = Column { uuid: [5; 16], checksum: 77, keys: keys.len() as u64 };
-            let index = Rmi::build(&keys, &BuildOptions::default()).expect("sorted");
+            let index = Rmi::build(&keys, &options).expect("sorted");
             let bytes = index.encode(&column).expect("same keys");
             (keys, column, bytes)
         })
@@ -115,11 +121,11 @@ fn headers_are_refused_for_what_they_say() {
     assert_eq!(refused(b"KYRO", &column), Some(OpenError::NotAnIndex { found: *b"KYRO\0\0\0\0" }));
     assert_eq!(refused(b"", &column), Some(OpenError::NotAnIndex { found: [0; 8] }));
     let mut newer = good.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let error = refused(&newer, &column);
-    assert_eq!(error, Some(OpenError::NewerFormat { found: 2, supported: 1 }));
+    assert_eq!(error, Some(OpenError::NewerFormat { found: 3, supported: 2 }));
     let text = error.map(|error| error.to_string()).unwrap_or_default();
-    assert!(text.contains("version 2") && text.contains("version 1"), "{text}");
+    assert!(text.contains("version 3") && text.contains("version 2"), "{text}");
     let mut none = good.clone();
     none[8] = 0;
     assert!(matches!(refused(&none, &column), Some(OpenError::Corrupt { offset: 8, .. })));

@@ -1,8 +1,8 @@
-//! Indexes as version 1 wrote them. The files are never written again: a change of the bytes' meaning needs a new
+//! Indexes as versions 1 and 2 wrote them. The files are never written again: a change of the bytes' meaning needs a new
 //! format version and new files beside these.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use kyro_rmi::{BuildOptions, Column, Rmi, RootKind};
+use kyro_rmi::{BuildOptions, Column, OpenError, Rmi, RootKind};
 
 /// A column whose index is one straight line: what a build writes for it leaves nothing to choose.
 fn small() -> Vec<u64> {
@@ -41,7 +41,7 @@ fn column(keys: &[u64]) -> Column {
 /// Opens a golden file and asks it about every key and its neighbours.
 fn check(golden: &[u8], keys: &[u64], root: RootKind) {
     let column = column(keys);
-    let index = Rmi::open(golden, &column).expect("version 1 is read for ever");
+    let index = Rmi::open(golden, &column).expect("an old version is read for ever");
     index.verify_checksums().expect("the file is whole");
     index.verify(keys).expect("every key is in its window");
     assert_eq!(index.stats().root, root);
@@ -76,6 +76,32 @@ fn every_kind_of_record_of_version_1_is_read() {
 #[test]
 fn logarithmic_roots_of_version_1_are_read() {
     check(include_bytes!("golden/v1-heavy-tailed.rmi"), &heavy_tailed(), RootKind::Logarithmic);
+}
+
+/// Keys whose tree of separators has an inner level: runs of 40 keys, each of another density.
+fn uneven() -> Vec<u64> {
+    (0..50_000u64)
+        .scan(9, |key, i| {
+            *key += 1 << (i / 40 * 7 % 37);
+            Some(*key)
+        })
+        .collect()
+}
+
+#[test]
+fn separators_are_version_2() {
+    let keys = uneven();
+    let golden = include_bytes!("golden/v2-separators.rmi");
+    check(golden, &keys, RootKind::Separators);
+    let index = Rmi::open(&golden[..], &column(&keys)).expect("version 2");
+    assert_eq!(index.stats().max_steps, 3, "a top, an inner level and leaves");
+    assert_eq!(golden[8..12], [2, 0, 0, 0]);
+    // Version 1 has no such root, whatever the checksums say.
+    let mut older = golden.to_vec();
+    older[8] = 1;
+    let checksum = crc32fast::hash(&older[..252]);
+    older[252..256].copy_from_slice(&checksum.to_le_bytes());
+    assert!(matches!(Rmi::open(older, &column(&keys)), Err(OpenError::Corrupt { offset: 80, .. })));
 }
 
 /// The header of version 1, field by field, against the table in `src/format.rs`.

@@ -1,6 +1,6 @@
 //! Properties over generated columns, with a slice as the oracle.
 
-use kyro_rmi::{BuildOptions, Column, Rmi};
+use kyro_rmi::{BuildOptions, Column, Rmi, RootKind};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
@@ -50,9 +50,11 @@ proptest! {
     #[test]
     fn every_key_and_any_key_has_its_lower_bound(
         keys in columns(), wanted in vec(any::<u64>(), 0..100), window in proptest::option::of(2usize..9),
+        over_separators: bool,
     ) {
         let mut options = BuildOptions::default();
         options.window = window.map(|lines| lines * 8);
+        options.root = over_separators.then_some(RootKind::Separators);
         let index = Rmi::build(&keys, &options).expect("sorted and distinct");
         prop_assert_eq!(index.verify(&keys), Ok(()));
         let near = keys.iter().flat_map(|&key| [key.wrapping_sub(1), key, key.wrapping_add(1)]);
@@ -68,8 +70,12 @@ proptest! {
     }
 
     #[test]
-    fn an_encoded_index_answers_like_the_one_it_came_from(keys in columns(), checksum: u32, uuid: [u8; 16]) {
-        let index = Rmi::build(&keys, &BuildOptions::default()).expect("sorted and distinct");
+    fn an_encoded_index_answers_like_the_one_it_came_from(
+        keys in columns(), checksum: u32, uuid: [u8; 16], over_separators: bool,
+    ) {
+        let mut options = BuildOptions::default();
+        options.root = over_separators.then_some(RootKind::Separators);
+        let index = Rmi::build(&keys, &options).expect("sorted and distinct");
         let column = Column { uuid, checksum, keys: keys.len() as u64 };
         let bytes = index.encode(&column).expect("same keys");
         prop_assert_eq!(bytes.len() as u64, index.stats().bytes);
@@ -81,7 +87,7 @@ proptest! {
         stats.build_nanos = 0; // not stored
         prop_assert_eq!(opened.stats(), stats);
         prop_assert_eq!(opened.encode(&column), Ok(bytes.clone()));
-        let again = Rmi::build(&keys, &BuildOptions::default()).expect("sorted and distinct");
+        let again = Rmi::build(&keys, &options).expect("sorted and distinct");
         prop_assert_eq!(again.encode(&column), Ok(bytes.clone()), "the same keys give the same bytes");
         prop_assert_eq!(opened.verify_checksums(), Ok(()));
         for &key in &keys {

@@ -7,11 +7,13 @@
 
 use super::Trainer;
 use crate::model::Window;
+use crate::options::BuildOptions;
 use crate::root::{Root, multiply};
+use crate::stats::RootKind;
 use alloc::vec::Vec;
 
 /// How many cells a root is judged by.
-const CELLS_TRIED: usize = 16;
+const CELLS_TRIED: usize = 8;
 /// How many keys the first look, at what to trim, is taken at.
 const COARSE_SAMPLE: usize = 1 << 11;
 /// How fine a grid the first look uses.
@@ -24,14 +26,39 @@ const LOGARITHM: u64 = 3;
 const GOOD_ENOUGH: u64 = 24;
 /// The numbers of cells to choose from.
 const CELLS: [u64; 7] = [1, 1 << 5, 1 << 8, 1 << 11, 1 << 13, 1 << 15, 1 << 17];
+/// A grid that costs more than this, in nanoseconds a key, is worse than a tree of separators.
+const TREE: u64 = 60;
+/// Fewer keys than these need no tree.
+const FEWEST_FOR_A_TREE: usize = 4096;
 /// The fewest keys to a cell of a root, on average.
 const KEYS_PER_CELL: u64 = 32;
 
+/// What was chosen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Chosen {
+    Grid(Root),
+    Tree,
+}
+
 /// The root for these keys.
-pub(super) fn choose(keys: &[u64], window: Window) -> Root {
-    let (Some(&low), Some(&high)) = (keys.first(), keys.last()) else { return Root::linear(0, 0, 1) };
+pub(super) fn choose(keys: &[u64], window: Window, options: &BuildOptions) -> Chosen {
+    match options.root {
+        Some(RootKind::Separators) if !keys.is_empty() => return Chosen::Tree,
+        None if options.window.is_none() && keys.len() >= FEWEST_FOR_A_TREE => (),
+        kind => return Chosen::Grid(grid(keys, window, kind).0),
+    }
+    let (root, cost) = grid(keys, window, None);
+    if cost > TREE {
+        return Chosen::Tree;
+    }
+    Chosen::Grid(root)
+}
+
+/// The best grid for these keys, and what it costs.
+fn grid(keys: &[u64], window: Window, kind: Option<RootKind>) -> (Root, u64) {
+    let (Some(&low), Some(&high)) = (keys.first(), keys.last()) else { return (Root::linear(0, 0, 1), 0) };
     if keys.len() < 64 {
-        return Root::linear(low, high, 1);
+        return (Root::linear(low, high, 1), 0);
     }
     let (below, above) = trim(keys);
     let kept = keys.get(below..keys.len() - above).unwrap_or(keys);
@@ -46,10 +73,13 @@ pub(super) fn choose(keys: &[u64], window: Window) -> Root {
             (best, least) = (root, cost);
         }
         if cost == 0 {
-            return best;
+            return (best, 0);
         }
     }
-    if least > GOOD_ENOUGH {
+    if least > GOOD_ENOUGH && kind != Some(RootKind::Linear) || kind == Some(RootKind::Logarithmic) {
+        if kind.is_some() {
+            least = u64::MAX;
+        }
         let octaves = u64::from(64 - (high - low).leading_zeros()).max(1);
         let bits = cells().filter_map(|cells| (cells / octaves).checked_ilog2());
         for root in bits.filter_map(|bits| Root::logarithmic(low, high, bits)) {
@@ -59,7 +89,7 @@ pub(super) fn choose(keys: &[u64], window: Window) -> Root {
             }
         }
     }
-    best
+    (best, least)
 }
 
 /// What a root costs, in nanoseconds a key: the mean over cells of evenly spaced keys, each planned as the

@@ -4,7 +4,7 @@ use super::{Trainer, cost};
 use crate::entry::{Entry, Kind, MOST_PARTS};
 use crate::line::{self, MOST_IN_LINE, PARTS};
 use crate::model::interval;
-use crate::root::multiply;
+use crate::root::{Spread, multiply};
 use kyro_simd::{Kernel, Operation};
 
 /// Densities to choose from, in keys to a part.
@@ -17,7 +17,7 @@ const TRIED: usize = 8 * 1024;
 /// In how many places of a large cell.
 const SAMPLES: usize = 6;
 /// A density is taken over from neighbouring cells for this many keys.
-const TUNED_FOR: usize = 160 * 1024;
+const TUNED_FOR: usize = 320 * 1024;
 
 /// One line before it is written.
 struct Fitted {
@@ -200,22 +200,48 @@ impl Operation for Fit<'_, '_> {
         let Self { trainer, cut, line, start } = self;
         let mut ends = [0u16; PARTS];
         let mut fractions = core::mem::take(&mut trainer.fractions);
-        fractions.clear();
-        for &key in trainer.keys.get(start..cut.end).unwrap_or_default() {
-            let (own_line, rest) = multiply(trainer.fraction(key, cut.chain), cut.count);
-            if own_line != line || fractions.len() > MOST_IN_LINE {
-                break;
+        fractions.resize(MOST_IN_LINE + 1, 0);
+        let keys = trainer.keys.get(start..cut.end).unwrap_or_default();
+        // A multiplication by the number of lines, and one of the rest by that of parts, come to one by both.
+        let (parts, skipped) = (cut.count * PARTS as u64, line * PARTS as u64);
+        let (mut count, mut open) = (0, 0);
+        let mut place = |fraction_of_cell: u64, slot: &mut u64| {
+            let (part, fraction) = multiply(fraction_of_cell, parts);
+            let part = part.wrapping_sub(skipped) as usize;
+            // Parts change once in many keys.
+            while open < part.min(PARTS) {
+                if let Some(end) = ends.get_mut(open) {
+                    *end = count as u16;
+                }
+                open += 1;
             }
-            let (part, fraction) = multiply(rest, PARTS as u64);
-            fractions.push(fraction);
-            if let Some(end) = ends.get_mut(part as usize) {
-                *end = end.wrapping_add(1);
+            *slot = fraction;
+            count += usize::from(part < PARTS);
+            part < PARTS
+        };
+        let mut slots = fractions.iter_mut().zip(keys);
+        match trainer.root.spread {
+            Spread::Linear { multiplier } => {
+                // The same, for the root's multiplication.
+                let factor = multiplier.wrapping_mul(cut.chain);
+                let low = trainer.root.low;
+                let _ = slots.all(|(slot, &key)| place(key.wrapping_sub(low).wrapping_mul(factor), slot));
             }
+            Spread::Logarithmic { .. } => {
+                let _ = slots.all(|(slot, &key)| place(trainer.fraction(key, cut.chain), slot));
+            }
+        }
+        if count > MOST_IN_LINE {
+            trainer.fractions = fractions;
+            return None;
+        }
+        for end in ends.get_mut(open..).unwrap_or_default() {
+            *end = count as u16;
         }
         let (mut misfits, mut missed, mut total) = (0, 0, 0u16);
         for (part, end) in ends.iter_mut().enumerate() {
-            let count = u64::from(*end);
-            let after = total.wrapping_add(*end);
+            let after = *end;
+            let count = u64::from(after - total);
             let own = fractions.get(usize::from(total)..usize::from(after)).unwrap_or_default();
             let first = start + usize::from(total);
             let places = own.iter().map(|&fraction| interval(first as u64, count, fraction));
@@ -224,10 +250,8 @@ impl Operation for Fit<'_, '_> {
                 _ => misfits |= 1 << part,
             }
             total = after;
-            *end = total;
         }
-        let count = fractions.len();
         trainer.fractions = fractions;
-        (count <= MOST_IN_LINE).then_some(Fitted { ends, misfits, missed, end: start + count })
+        Some(Fitted { ends, misfits, missed, end: start + count })
     }
 }

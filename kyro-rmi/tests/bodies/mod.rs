@@ -2,7 +2,7 @@
 #![expect(clippy::expect_used, reason = "a fuzz body fails by panicking")]
 #![allow(dead_code, reason = "each target runs one of the bodies")]
 
-use kyro_rmi::{BuildOptions, Column, Probe, Rmi};
+use kyro_rmi::{BuildOptions, Column, Probe, Rmi, RootKind};
 
 /// Takes the bytes for keys, builds over them, and compares every kind of lookup with a search of the slice.
 pub(crate) fn build_and_look_up(data: &[u8]) {
@@ -12,6 +12,7 @@ pub(crate) fn build_and_look_up(data: &[u8]) {
     keys.dedup();
     let mut options = BuildOptions::default();
     options.window = (choice > 0).then(|| 16 + 8 * usize::from(choice % 7));
+    options.root = (choice & 128 != 0).then_some(RootKind::Separators);
     let index = Rmi::build(&keys, &options).expect("sorted and distinct");
     index.verify(&keys).expect("a build verifies");
     let column = Column { uuid: [choice; 16], checksum: 7, keys: keys.len() as u64 };
