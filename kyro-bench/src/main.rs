@@ -78,7 +78,7 @@ struct IndexArgs {
     #[arg(long, conflicts_with = "rivals")]
     no_rivals: bool,
     /// Lookups of each timed run.
-    #[arg(long, default_value_t = 300_000)]
+    #[arg(long, default_value_t = 100_000)]
     lookups: usize,
     /// Timed runs of each contender in each pattern.
     #[arg(long, default_value_t = 5)]

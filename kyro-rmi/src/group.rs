@@ -169,9 +169,9 @@ impl Group {
         let depth = tree.depth();
         let ask = |level: usize, node: u64| {
             if level < depth {
-                tree.prefetch_inner(body, level, node)
+                tree.prefetch_inner(body, level, node);
             } else {
-                tree.prefetch_leaf(body, node)
+                tree.prefetch_leaf(body, node);
             }
         };
         for (next, &key) in self.next.iter_mut().zip(wanted) {

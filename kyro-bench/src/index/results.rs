@@ -47,6 +47,8 @@ pub struct KyroFigures {
     pub bits_per_key: f64,
     /// Bytes of index in percent of the bytes of the keys.
     pub percent_of_keys: f64,
+    /// The kind of the root.
+    pub root: String,
     /// Keys in a window, at most.
     pub max_window: u32,
     /// Records that a lookup follows, at most.
@@ -185,6 +187,7 @@ fn kyro_table(sets: &[&SetResult]) -> Table {
         "set",
         "index, % of keys",
         "bits per key",
+        "root",
         "window",
         "records at most",
         "ε p50 / p99 / max",
@@ -201,6 +204,7 @@ fn kyro_table(sets: &[&SetResult]) -> Table {
             set.set.clone(),
             format!("{:.3}", kyro.percent_of_keys),
             format!("{:.3}", kyro.bits_per_key),
+            kyro.root.clone(),
             kyro.max_window.to_string(),
             kyro.max_steps.to_string(),
             format!("{p50} / {p99} / {most}"),

@@ -289,6 +289,7 @@ impl SetBench<'_> {
         let figures = KyroFigures {
             bits_per_key: stats.bits_per_key(),
             percent_of_keys: stats.bytes as f64 / (8.0 * self.keys.len() as f64) * 100.0,
+            root: format!("{:?}", stats.root),
             max_window: stats.max_window,
             max_steps: stats.max_steps,
             epsilon: [stats.epsilon_p50, stats.epsilon_p99, stats.epsilon_max],

@@ -13,7 +13,7 @@ struct Target {
     limit: Limit,
 }
 
-const TARGETS: [Target; 14] = [
+const TARGETS: [Target; 15] = [
     at_most("serial hit / floor, smooth sets", true, 1.3, |set| set.kyro_over_floor(Pattern::HitSerial)),
     at_most("serial hit / floor, all sets", false, 1.8, |set| set.kyro_over_floor(Pattern::HitSerial)),
     at_least("BTreeMap / kyro-rmi, serial hit", false, 2.3, |set| over_kyro(set, "BTreeMap")),
@@ -40,6 +40,7 @@ const TARGETS: [Target; 14] = [
     at_least("build with verification, M keys/s, all sets", false, 8.0, |set| {
         Some(set.kyro.build.with_verification.median)
     }),
+    at_most("map and open the stored index, µs", false, 1000.0, |set| Some(set.kyro.open_us.median)),
 ];
 
 const fn at_most(
