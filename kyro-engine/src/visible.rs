@@ -75,8 +75,10 @@ impl VisibleAfter {
     }
 
     fn ready(&self) -> Option<u64> {
+        // Read before the offset: whoever hears of the end hears of everything that was published before it.
+        let closed = self.visible.closed.load(Ordering::Acquire);
         let next = self.visible.next();
-        (next > self.offset || self.visible.closed.load(Ordering::Acquire)).then_some(next)
+        (closed || next > self.offset).then_some(next)
     }
 }
 
