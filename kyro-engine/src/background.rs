@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{MaintenanceError, describe};
+use crate::range_tombstones;
 use crate::shared::{Chore, Shared};
 
 /// Longest pause between two tries of something that fails.
@@ -120,7 +121,11 @@ fn merge_what_is_due(shared: &Shared) -> Result<(), MaintenanceError> {
     if !shared.options.auto_flush {
         return Ok(());
     }
-    shared.take_merge_turn()?.merge_tiers()
+    let turn = shared.take_merge_turn()?;
+    if shared.views.load().ranges.len() >= range_tombstones::MANY {
+        turn.merge_all()?;
+    }
+    turn.merge_tiers()
 }
 
 /// Whether the log keeps segments for nothing, as after stops in the middle of a session that wrote little.

@@ -1,10 +1,10 @@
 //! A batch of operations, and its bytes in a log frame.
 //!
-//! A batch is one frame's payload: it is durable and visible whole or not at all. Payload format 1, little-endian:
+//! A batch is one frame's payload: it is durable and visible whole or not at all. Payload formats 1 and 2, little-endian:
 //!
 //! | bytes | field |
 //! |---|---|
-//! | 1 | payload format, 1 |
+//! | 1 | payload format: 2 where a range is deleted, otherwise 1 |
 //! | … | operations, one after the other |
 //!
 //! | operation | bytes |
@@ -12,20 +12,27 @@
 //! | put | kind 1 (1) · key (8) · length (4) · value |
 //! | delete | kind 2 (1) · key (8) |
 //! | append | kind 3 (1) · length (4) · payload |
+//! | delete range | kind 4 (1) · first key (8) · last key (8); only in format 2 |
 //!
 //! The bytes are laid down when the batch is built, on the caller's thread; the committer copies them once, and
 //! the values in memory are slices of them.
+
+use std::ops::RangeInclusive;
 
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::conditions::{Condition, Precondition};
 
-/// The version of the payload format written by this build.
-pub(crate) const PAYLOAD_FORMAT: u8 = 1;
+/// The newest version of the payload format, and the newest this build reads. A batch is written in the oldest one
+/// that can say it, so that an older build reads what it knows and refuses the rest by its number.
+pub(crate) const PAYLOAD_FORMAT: u8 = 2;
+
+const FIRST_FORMAT: u8 = 1;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const APPEND: u8 = 3;
+const DELETE_RANGE: u8 = 4;
 
 /// Operations in one batch, at most: a batch must fit the block of offsets that a log segment reserves.
 pub const MAX_BATCH_OPERATIONS: usize = 1 << 20;
@@ -41,6 +48,7 @@ pub struct Batch {
     largest_value: usize,
     /// Checked when the batch is committed; not part of its bytes.
     conditions: Vec<Precondition>,
+    range_deletes: usize,
 }
 
 impl Batch {
@@ -89,6 +97,22 @@ impl Batch {
         self.blob(payload.as_ref())
     }
 
+    /// Removes every key in `keys`: one operation with one offset, whatever the range holds. A key that is put later in
+    /// the batch, or by a later one, is there again. A range without a key is an operation that removes nothing.
+    ///
+    /// Costs the size of two keys now, a look at a short list in each read while the range is recent, and no more once
+    /// a compaction has dropped what it covers.
+    pub fn delete_range(&mut self, keys: RangeInclusive<u64>) -> &mut Self {
+        self.start(DELETE_RANGE);
+        if let Some(format) = self.payload.first_mut() {
+            *format = PAYLOAD_FORMAT;
+        }
+        self.payload.put_u64_le(*keys.start());
+        self.payload.put_u64_le(*keys.end());
+        self.range_deletes += 1;
+        self
+    }
+
     /// Operations in the batch.
     pub fn len(&self) -> usize {
         self.operations
@@ -117,13 +141,18 @@ impl Batch {
         self.conditions.push(Precondition { index: self.operations, key, expected });
     }
 
+    /// Of the operations, those that remove a range.
+    pub(crate) fn range_deletes(&self) -> usize {
+        self.range_deletes
+    }
+
     pub(crate) fn into_payload(self) -> Bytes {
         Bytes::from(self.payload)
     }
 
     fn start(&mut self, kind: u8) {
         if self.payload.is_empty() {
-            self.payload.put_u8(PAYLOAD_FORMAT);
+            self.payload.put_u8(FIRST_FORMAT);
         }
         self.payload.put_u8(kind);
         self.operations += 1;
@@ -144,6 +173,7 @@ pub(crate) enum Operation {
     Put { key: u64, value: Bytes },
     Delete { key: u64 },
     Append { payload: Bytes },
+    DeleteRange { from: u64, to: u64 },
 }
 
 /// Why a payload could not be read.
@@ -168,6 +198,7 @@ pub(crate) fn first_operation(payload: &Bytes) -> usize {
 pub(crate) struct Operations {
     rest: Bytes,
     total: usize,
+    format: u8,
 }
 
 impl Operations {
@@ -175,7 +206,7 @@ impl Operations {
         let mut rest = payload;
         let total = rest.len();
         match rest.try_get_u8() {
-            Ok(PAYLOAD_FORMAT) => Ok(Self { rest, total }),
+            Ok(format @ FIRST_FORMAT..=PAYLOAD_FORMAT) => Ok(Self { rest, total, format }),
             Ok(found) if found > PAYLOAD_FORMAT => Err(PayloadError::NewerFormat { found }),
             Ok(_) => Err(PayloadError::Malformed { at: 0, reason: "unknown format" }),
             Err(_) => Err(PayloadError::Malformed { at: 0, reason: "empty" }),
@@ -195,6 +226,11 @@ impl Operations {
             DELETE => {
                 let key = self.rest.try_get_u64_le().map_err(|_| short)?;
                 Ok(Operation::Delete { key })
+            }
+            DELETE_RANGE if self.format >= PAYLOAD_FORMAT => {
+                let from = self.rest.try_get_u64_le().map_err(|_| short)?;
+                let to = self.rest.try_get_u64_le().map_err(|_| short)?;
+                Ok(Operation::DeleteRange { from, to })
             }
             APPEND => Ok(Operation::Append { payload: self.blob().ok_or(short)? }),
             _ => Err(PayloadError::Malformed { at, reason: "unknown kind of operation" }),
@@ -245,6 +281,25 @@ mod tests {
     }
 
     #[test]
+    fn only_a_range_delete_takes_the_newer_format() {
+        let mut batch = Batch::new();
+        batch.put(1, b"").delete(2);
+        assert_eq!(batch.clone().into_payload()[0], 1);
+        batch.delete_range(3..=u64::MAX);
+        assert_eq!(batch.range_deletes(), 1);
+        let payload = batch.into_payload();
+        assert_eq!(payload[0], 2);
+        let read: Result<Vec<_>, _> = Operations::new(payload.clone()).unwrap().collect();
+        assert_eq!(read.unwrap()[2], Operation::DeleteRange { from: 3, to: u64::MAX });
+        let mut older = payload.to_vec();
+        older[0] = 1;
+        assert!(Operations::new(older.into()).unwrap().any(|operation| operation.is_err()));
+        for len in payload.len() - 16..payload.len() {
+            assert!(Operations::new(payload.slice(..len)).unwrap().any(|operation| operation.is_err()));
+        }
+    }
+
+    #[test]
     fn every_cut_and_every_unknown_kind_is_an_error() {
         let mut batch = Batch::new();
         batch.put(1, b"abc").append(b"de");
@@ -256,12 +311,12 @@ mod tests {
             assert_eq!(read.is_ok(), boundary, "cut at {len}: {read:?}");
         }
         for kind in (0..=255u8).filter(|kind| !(1..=3).contains(kind)) {
-            let payload = Bytes::copy_from_slice(&[PAYLOAD_FORMAT, kind, 0, 0, 0, 0, 0, 0, 0, 0]);
+            let payload = Bytes::copy_from_slice(&[FIRST_FORMAT, kind, 0, 0, 0, 0, 0, 0, 0, 0]);
             assert!(Operations::new(payload).unwrap().any(|operation| operation.is_err()));
         }
         assert_eq!(
-            Operations::new(Bytes::from_static(&[2, 1])).unwrap_err(),
-            PayloadError::NewerFormat { found: 2 }
+            Operations::new(Bytes::from_static(&[3, 1])).unwrap_err(),
+            PayloadError::NewerFormat { found: 3 }
         );
     }
 }

@@ -3,6 +3,7 @@
 //! A merge reads runs that never change and writes one that nobody knows of, so it holds up nobody. It is published by
 //! replacing exactly the runs it has read, wherever they stand by then: flushes may have put newer ones in front.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -71,12 +72,13 @@ impl Shared {
 impl MergeTurn<'_> {
     /// Merges all runs there are into one, unless there is nothing to gain.
     pub(crate) fn merge_all(&self) -> Result<(), MaintenanceError> {
-        let runs = self.shared.views.pin().runs.clone();
+        let sources = self.shared.views.pin();
+        let runs = &sources.runs;
         let tombstones: u64 = runs.iter().map(|run| run.tombstones()).sum();
-        if tombstones == 0 && runs.len() <= 1 {
+        if tombstones == 0 && sources.ranges.is_empty() && runs.len() <= 1 {
             return Ok(());
         }
-        self.merge(&runs, 0..runs.len())
+        self.merge(runs, 0..runs.len())
     }
 
     /// Merges until there are no more runs than the options allow.
@@ -94,20 +96,24 @@ impl MergeTurn<'_> {
         let Some(old) = runs.get(chosen.clone()) else { return Ok(()) };
         // A tombstone hides what older runs hold: it goes when none is left.
         let has_older = chosen.end < runs.len();
-        let merged = write_run(
-            self.shared,
-            Task::Compact,
-            Merge::new(old.iter().map(|run| run.records())),
-            has_older,
-        )?;
+        let ranges = Arc::clone(&self.shared.views.load().ranges);
+        let covered = |key, offset| !ranges.is_empty() && ranges.cover(key, offset);
+        let newest = Merge::new(old.iter().map(|run| run.records()))
+            .filter(|item| !matches!(item, Ok((key, version)) if covered(*key, version.offset)));
+        let merged = write_run(self.shared, Task::Compact, newest, has_older)?;
+        let gone = Cell::new(Vec::new());
         let is_old = |number: u64| old.iter().any(|run| run.number() == number);
         self.shared.publish(
             merged.as_deref(),
             |manifest| {
                 let new = merged.as_deref().map(entry);
+                gone.set(manifest.settle_ranges(is_old, new.as_ref().map(|run| run.number), &ranges));
                 replace(&mut manifest.runs, |run| is_old(run.number), new);
             },
-            |view| replace(&mut view.runs, |run| is_old(run.number()), merged.clone()),
+            |view| {
+                replace(&mut view.runs, |run| is_old(run.number()), merged.clone());
+                view.drop_ranges(&gone.take());
+            },
         )?;
         let stats = &self.shared.maintenance;
         stats.compactions.fetch_add(1, Ordering::Relaxed);

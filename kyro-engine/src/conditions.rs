@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use crate::batch::{Operation, Operations, PayloadError};
 use crate::error::ReadError;
+use crate::range_tombstones::{RangeTombstone, RangeTombstones};
 
 /// What must hold of a key for a batch to be written; see [`Batch::put_if`](crate::Batch::put_if).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +57,8 @@ pub(crate) struct Precondition {
 #[derive(Debug, Default)]
 pub(crate) struct GroupState {
     offsets: HashMap<u64, Option<u64>>,
+    /// Ranges deleted; a key in `offsets` has been looked at already.
+    ranges: RangeTombstones,
     /// Batches of the group that are in it.
     batches: usize,
 }
@@ -79,6 +82,11 @@ impl GroupState {
                 match operation? {
                     Operation::Put { key, .. } => drop(self.offsets.insert(key, Some(offset))),
                     Operation::Delete { key } => drop(self.offsets.insert(key, None)),
+                    Operation::DeleteRange { from, to } => {
+                        let covered = self.offsets.iter_mut().filter(|(key, _)| from <= **key && **key <= to);
+                        covered.for_each(|(_, offset)| *offset = None);
+                        self.ranges.push(RangeTombstone { from, to, offset });
+                    }
                     Operation::Append { .. } => {}
                 }
             }
@@ -95,9 +103,10 @@ impl GroupState {
     ) -> Result<Checked, ReadError> {
         let mut checked = Checked::default();
         for &Precondition { index, key, expected } in conditions {
-            let here = self.offsets.get(&key);
+            let deleted = || self.ranges.newest_over(key, u64::MAX).map(|_| None);
+            let here = self.offsets.get(&key).copied().or_else(deleted);
             let found = match here {
-                Some(offset) => *offset,
+                Some(offset) => offset,
                 None => committed(key)?,
             };
             if !expected.holds(found) {
@@ -111,6 +120,7 @@ impl GroupState {
     /// The group is over.
     pub(crate) fn clear(&mut self) {
         self.offsets.clear();
+        self.ranges = RangeTombstones::default();
         self.batches = 0;
     }
 }
@@ -158,6 +168,15 @@ mod tests {
             assert_eq!(checked.on_group, on_group);
         }
         assert!(state.check(&condition(3), committed).unwrap().failed.is_empty());
+        let third = payload(&|batch| {
+            batch.delete_range(1..=5).put(5, "after");
+        });
+        state.extend([(100, &first), (103, &second), (104, &third)].into_iter()).unwrap();
+        for (key, found) in [(1, None), (3, None), (5, Some(105))] {
+            let checked = state.check(&condition(key), committed).unwrap();
+            assert_eq!((checked.failed[0].found, checked.on_group), (found, true), "key {key}");
+        }
+        assert!(state.check(&condition(6), committed).unwrap().failed.is_empty());
         state.clear();
         assert!(!state.check(&condition(1), committed).unwrap().on_group);
     }

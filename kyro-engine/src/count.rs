@@ -56,10 +56,11 @@ impl<'a> Reading<'a> {
 
     /// The run that holds every live key and nothing else, if there is one.
     fn only_run(self) -> Option<&'a IndexedRun> {
+        if self.sources.has_ranges() || !self.sources.deltas().all(|delta| delta.is_empty()) {
+            return None;
+        }
         match &*self.sources.runs {
-            [run] if run.tombstones() == 0 && self.sources.deltas().all(|delta| delta.is_empty()) => {
-                Some(run)
-            }
+            [run] if run.tombstones() == 0 => Some(run),
             _ => None,
         }
     }

@@ -10,15 +10,17 @@
 mod sorted;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use kyro_simd::prefetch;
 
 use self::sorted::Sorted;
 pub(crate) use self::sorted::{Place, Segment};
 use crate::batch::{Operation, Operations, PayloadError};
+use crate::range_tombstones::{RangeTombstone, RangeTombstones};
 
 /// A version of one key: its offset, and its value or that it is deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,9 @@ pub(crate) struct Delta {
     operations: AtomicU64,
     len: AtomicUsize,
     sorted: Sorted,
+    /// Deleted ranges, and whether there are any.
+    ranges: ArcSwap<RangeTombstones>,
+    has_ranges: AtomicBool,
 }
 
 /// Slots are `fingerprint << 40 | number of the version + 1`; 0 is free.
@@ -92,6 +97,8 @@ impl Default for Delta {
             operations: AtomicU64::new(0),
             len: AtomicUsize::new(0),
             sorted: Sorted::default(),
+            ranges: ArcSwap::default(),
+            has_ranges: AtomicBool::new(false),
         }
     }
 }
@@ -121,6 +128,7 @@ impl Delta {
         let mut applied = Applied::default();
         let bytes = payload.len() as u64;
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deleted = Vec::new();
         for operation in Operations::new(payload)? {
             let offset = first_offset + applied.operations;
             match operation? {
@@ -128,11 +136,20 @@ impl Delta {
                     self.insert(&mut keys, key, Version { offset, value: Some(value) });
                 }
                 Operation::Delete { key } => self.insert(&mut keys, key, Version { offset, value: None }),
+                Operation::DeleteRange { from, to } => deleted.push(RangeTombstone { from, to, offset }),
                 Operation::Append { .. } => {
                     applied.first_event.get_or_insert(offset);
                 }
             }
             applied.operations += 1;
+        }
+        if !deleted.is_empty() {
+            let mut ranges = RangeTombstones::clone(&self.ranges.load());
+            for tombstone in deleted {
+                ranges.push(tombstone);
+            }
+            self.ranges.store(Arc::new(ranges));
+            self.has_ranges.store(true, Ordering::Release);
         }
         self.len.store(*keys, Ordering::Relaxed);
         self.bytes.fetch_add(bytes + ENTRY_BYTES * applied.operations, Ordering::Relaxed);
@@ -149,6 +166,17 @@ impl Delta {
     /// Whether no version is here. Asked after the visible offset was loaded, `true` holds for what is below it.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether a range was deleted here.
+    #[inline]
+    pub(crate) fn has_ranges(&self) -> bool {
+        self.has_ranges.load(Ordering::Acquire)
+    }
+
+    /// The deleted ranges, as far as they have been applied.
+    pub(crate) fn ranges(&self) -> Guard<Arc<RangeTombstones>> {
+        self.ranges.load()
     }
 
     /// Asks for the cache line that a probe for `key` begins at.
@@ -178,11 +206,14 @@ impl Delta {
         self.operations.load(Ordering::Relaxed)
     }
 
-    /// The newest version of every key, in key order: for a delta that no longer grows. Copies handles, not values.
+    /// The newest version of every key, in key order, but for those that a range delete covers: for a delta that no
+    /// longer grows. Copies handles, not values.
     pub(crate) fn to_sorted(&self) -> Vec<(u64, Version)> {
         let table = self.tables[self.newest.load(Ordering::Acquire)].get();
         let slots = table.into_iter().flat_map(|table| table.iter().map(|slot| slot.load(Ordering::Acquire)));
-        let newest = slots.filter_map(|slot| self.entry(slot));
+        let ranges = self.ranges();
+        let covered = |entry: &&Entry| !ranges.is_empty() && ranges.cover(entry.key, entry.version.offset);
+        let newest = slots.filter_map(|slot| self.entry(slot)).filter(|entry| !covered(entry));
         let mut versions: Vec<_> = newest.map(|entry| (entry.key, entry.version.clone())).collect();
         versions.sort_unstable_by_key(|(key, _)| *key);
         versions

@@ -53,7 +53,7 @@ pub fn payload(data: &[u8]) {
         let (Some(&kind), Some(key)) = (step.first(), step.get(1..9)) else { break };
         let key = u64::from_le_bytes(key.try_into().expect("eight bytes"));
         let value = Bytes::copy_from_slice(&step[9..]);
-        match kind % 3 {
+        match kind % 4 {
             0 => {
                 batch.put(key, &value);
                 wanted.push(Operation::Put { key, value });
@@ -61,6 +61,10 @@ pub fn payload(data: &[u8]) {
             1 => {
                 batch.delete(key);
                 wanted.push(Operation::Delete { key });
+            }
+            2 => {
+                batch.delete_range(0..=key);
+                wanted.push(Operation::DeleteRange { from: 0, to: key });
             }
             _ => {
                 batch.append(&value);
@@ -112,6 +116,7 @@ mod tests {
         for data in inputs(22, 20_000, 60) {
             super::payload(&data);
             super::payload(&[&[1], data.as_slice()].concat());
+            super::payload(&[&[2], data.as_slice()].concat());
         }
     }
 }

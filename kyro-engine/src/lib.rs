@@ -58,6 +58,7 @@ mod open;
 mod options;
 mod pace;
 mod queue;
+mod range_tombstones;
 mod read_only;
 mod reading;
 mod repair;

@@ -8,15 +8,15 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use crossbeam_channel::bounded;
 
 use crate::error::{MaintenanceError, ReadError};
 use crate::indexed_run::IndexedRun;
 use crate::manifest::{Manifest, RunEntry, Uuid};
-use crate::merge::Merge;
 use crate::queue::{Frozen, Purged, Request};
+use crate::reading::Reading;
 use crate::run_files::{Task, VersionRef, index_path, remove_files, write_run};
 use crate::shared::{ProgressMeter, Shared};
 use crate::sources::Sources;
@@ -82,18 +82,11 @@ impl Shared {
             }
         };
         self.take_flush_turn()?.flush()?;
-        let runs = self.views.pin().runs.clone();
-        let keys = match &*runs {
-            [] => 0,
-            [only] if only.tombstones() == 0 => only.len(),
-            several => {
-                let mut keys = 0;
-                for version in Merge::new(several.iter().map(|run| run.records())) {
-                    keys += u64::from(version?.1.value.is_some());
-                }
-                keys
-            }
-        };
+        // Without what came since: that is in no run yet.
+        let mut sources = Sources::clone(&self.views.pin());
+        (sources.delta, sources.frozen) = Default::default();
+        let reading = Reading { sources: &sources, visible: u64::MAX, counters: &self.counters };
+        let keys = reading.count(&(..))?;
         Ok(IndexReport { keys })
     }
 
@@ -153,14 +146,17 @@ impl FlushTurn<'_> {
         let versions = sorted.iter().map(|(key, version)| Ok((*key, VersionRef::from(version))));
         let run = write_run(self.shared, Task::Flush, versions, has_older)?;
         if frozen.through > self.shared.manifest.current().wal.replay_from {
+            let ranges = frozen.delta.as_ref().map(|delta| Arc::clone(&delta.ranges())).unwrap_or_default();
             self.shared.publish(
                 run.as_deref(),
                 |manifest| {
+                    manifest.keep_ranges(&ranges);
                     manifest.runs.splice(0..0, run.as_deref().map(entry));
                     manifest.wal.replay_from = frozen.through;
                     manifest.wal.oldest_event = frozen.oldest_event;
                 },
                 |view| {
+                    view.keep_ranges(&ranges);
                     view.runs.splice(0..0, run.clone());
                     view.frozen = None;
                 },

@@ -15,9 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::OpenError;
+use crate::range_tombstones::RangeEntry;
 
-/// The version of the manifest's format written by this build, and the newest it reads.
-pub const MANIFEST_FORMAT: u32 = 1;
+/// The newest version of the manifest's format, and the newest this build reads. A manifest is written in the oldest
+/// version that can say what it says: 1 without deleted ranges.
+pub const MANIFEST_FORMAT: u32 = 2;
+
+const FIRST_FORMAT: u32 = 1;
 
 /// The manifest's file name.
 pub(crate) const FILE_NAME: &str = "MANIFEST";
@@ -38,6 +42,9 @@ pub(crate) struct Manifest {
     pub(crate) next_run: u64,
     /// The runs, newest first.
     pub(crate) runs: Vec<RunEntry>,
+    /// Deleted ranges that runs still need. Where there are any, the manifest has format 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ranges: Vec<RangeEntry>,
     /// Where a clean close left the log; cleared, durably, before the next write.
     pub(crate) clean: Option<Clean>,
 }
@@ -143,9 +150,9 @@ pub(crate) enum DecodeError {
 
 impl Manifest {
     pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
+        let format = if self.ranges.is_empty() { FIRST_FORMAT } else { MANIFEST_FORMAT };
         let body = serde_json::value::to_raw_value(self)?;
-        let envelope =
-            Envelope { kyrodb_manifest: MANIFEST_FORMAT, crc32: checksum(body.get()), body: &body };
+        let envelope = Envelope { kyrodb_manifest: format, crc32: checksum(body.get()), body: &body };
         let mut bytes = serde_json::to_vec(&envelope)?;
         bytes.push(b'\n');
         Ok(bytes)
@@ -155,7 +162,7 @@ impl Manifest {
         let corrupt = |error: serde_json::Error| DecodeError::Corrupt(error.to_string());
         let version: Version = serde_json::from_slice(bytes).map_err(corrupt)?;
         match version.kyrodb_manifest {
-            MANIFEST_FORMAT => {}
+            FIRST_FORMAT..=MANIFEST_FORMAT => {}
             newer if newer > MANIFEST_FORMAT => return Err(DecodeError::NewerFormat(newer)),
             other => return Err(DecodeError::Corrupt(format!("there is no manifest format {other}"))),
         }
@@ -287,13 +294,23 @@ mod tests {
             wal: WalState { first_segment: Some(2), replay_from: 1 << 60, oldest_event: Some(5) },
             next_run: 9,
             runs: vec![RunEntry { number: 8, uuid: Uuid([1; 16]), entries: 10, bytes: 4096 }],
+            ranges: Vec::new(),
             clean: Some(Clean { segment: 4, end: 4160, next_offset: u64::MAX, checksum: 1 }),
         }
     }
 
     #[test]
     fn encodes_and_decodes() {
-        assert_eq!(Manifest::decode(&example().encode().unwrap()).unwrap(), example());
+        let first = example().encode().unwrap();
+        assert_eq!(Manifest::decode(&first).unwrap(), example());
+        assert!(
+            first.starts_with(br#"{"kyrodb_manifest":1,"#) && !first.windows(6).any(|at| at == b"ranges")
+        );
+        let ranges = vec![RangeEntry { from: 0, to: u64::MAX, offset: 3, runs: vec![8] }];
+        let second = Manifest { ranges, ..example() };
+        let bytes = second.encode().unwrap();
+        assert!(bytes.starts_with(br#"{"kyrodb_manifest":2,"#));
+        assert_eq!(Manifest::decode(&bytes).unwrap(), second);
     }
 
     #[test]
@@ -317,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_by_its_number() {
-        let newer = br#"{"kyrodb_manifest":2,"something":"new"}"#;
-        assert_eq!(Manifest::decode(newer), Err(DecodeError::NewerFormat(2)));
+        let newer = br#"{"kyrodb_manifest":3,"something":"new"}"#;
+        assert_eq!(Manifest::decode(newer), Err(DecodeError::NewerFormat(3)));
     }
 }

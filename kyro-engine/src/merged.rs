@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::counters::Counters;
 use crate::cursor::{Cursor, Head, Source};
 use crate::error::ReadError;
+use crate::range_tombstones::RangeTombstones;
 use crate::scan::{Entry, EntryRef, Scan};
 use crate::sources::Sources;
 
@@ -25,6 +26,8 @@ pub(crate) struct Merged {
     /// Keys are in scan order when combined with this.
     mask: u64,
     keys_only: bool,
+    /// Deleted ranges, when there are any.
+    deleted: Option<Arc<RangeTombstones>>,
 }
 
 /// A live version: which cursor has it, and where.
@@ -64,7 +67,8 @@ impl Merged {
         }
         let mask = if scan.reverse { u64::MAX } else { 0 };
         // Below every key: the first leader is yet to be found.
-        Ok(Self { cursors, leader: 0, until: Some(0), mask, keys_only: scan.keys_only })
+        let deleted = sources.covers(visible);
+        Ok(Self { cursors, leader: 0, until: Some(0), mask, keys_only: scan.keys_only, deleted })
     }
 
     /// The next live version.
@@ -74,7 +78,9 @@ impl Merged {
             let cursor = &mut self.cursors[self.leader];
             let read = cursor.read(head, self.keys_only, counters)?;
             cursor.advance(counters)?;
-            if let Some(value) = read.value {
+            if let Some(value) = read.value
+                && !covers(self.deleted.as_deref(), head.key, read.offset)
+            {
                 return Ok(Some(At { cursor: self.leader, head, offset: read.offset, value }));
             }
         }
@@ -87,19 +93,25 @@ impl Merged {
         counters: &Counters,
         mut visit: impl FnMut(EntryRef<'_>) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
+        let deleted = self.deleted.clone();
+        let deleted = deleted.as_deref();
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() {
             let Some(head) = self.lead(counters)? else { break };
             let cursor = &mut self.cursors[self.leader];
             if cursor.is_run() {
                 cursor.walk(self.until, self.keys_only, counters, |entry| {
-                    flow = visit(entry);
+                    if !covers(deleted, entry.key, entry.offset) {
+                        flow = visit(entry);
+                    }
                     flow
                 })?;
                 continue;
             }
             let read = cursor.read(head, self.keys_only, counters)?;
-            if let Some(value) = read.value {
+            if let Some(value) = read.value
+                && !covers(deleted, head.key, read.offset)
+            {
                 let value = cursor.value(head, value);
                 flow = visit(EntryRef { key: head.key, offset: read.offset, value });
             }
@@ -158,4 +170,9 @@ impl Merged {
         }
         Ok(Some(head))
     }
+}
+
+#[inline]
+fn covers(deleted: Option<&RangeTombstones>, key: u64, offset: u64) -> bool {
+    deleted.is_some_and(|deleted| deleted.cover(key, offset))
 }

@@ -48,6 +48,11 @@ impl<'a> Reading<'a> {
         for (chunk, wanted) in keys.chunks(CHUNK).enumerate() {
             let mut found = [None; CHUNK];
             self.find_chunk(wanted, &mut found)?;
+            if self.sources.has_ranges() {
+                for (&key, found) in wanted.iter().zip(&mut found) {
+                    *found = self.uncovered(key, *found)?;
+                }
+            }
             let located = self.locate_chunk(&found)?;
             for (index, located) in located.into_iter().take(wanted.len()).enumerate() {
                 visit(chunk * CHUNK + index, located);

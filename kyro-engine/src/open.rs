@@ -17,6 +17,7 @@ use crate::maintenance::remove_orphans;
 use crate::manifest::{FILE_NAME, Manifest, ManifestFile, Uuid, WalState};
 use crate::options::Options;
 use crate::queue::Requests;
+use crate::range_tombstones::{RangeEntry, RangeTombstones};
 use crate::run_files::{index_path, open_run};
 use crate::shared::{CommitStats, ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
 use crate::sources::Sources;
@@ -52,6 +53,9 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         runs.push(Arc::new(run));
     }
 
+    let ranges = manifest.ranges.iter().map(RangeEntry::tombstone);
+    let ranges = Arc::new(RangeTombstones::new(ranges));
+
     let delta = Delta::default();
     let mut recovered = Recovered {
         recovery: RecoveryStats { indexes_rebuilt: rebuilt.len() as u64, ..RecoveryStats::default() },
@@ -77,7 +81,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         Log::Gone => {}
     }
 
-    let sources = Sources { delta: Arc::new(delta), frozen: None, runs };
+    let sources = Sources { delta: Arc::new(delta), frozen: None, runs, ranges };
     let mut shared = Shared::new(storage, dir, options, manifest_file, sources, recovered.next_offset);
     let requests = Requests::new(Arc::clone(&shared.queue));
     let start =
@@ -172,6 +176,7 @@ pub(crate) fn begin(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Manifest, 
         wal: WalState { first_segment: None, replay_from: 0, oldest_event: None },
         next_run: 1,
         runs: Vec::new(),
+        ranges: Vec::new(),
         clean: None,
     };
     ManifestFile::create(Arc::clone(storage), dir, manifest.clone())

@@ -304,7 +304,15 @@ mod tests {
             .iter()
             .map(|stall| (stall.reason, stall.count, stall.time > Duration::ZERO))
             .collect();
-        assert_eq!(stalls, [("queue_batches", 2, true), ("queue_bytes", 1, false), ("memory", 0, false)]);
+        assert_eq!(
+            stalls,
+            [
+                ("queue_batches", 2, true),
+                ("queue_bytes", 1, false),
+                ("memory", 0, false),
+                ("ranges", 0, false)
+            ]
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::indexed_run::IndexedRun;
 use crate::manifest::{Manifest, ManifestFile};
 use crate::open::{log_error, segment_path, wal_options};
 use crate::options::Options;
+use crate::range_tombstones::{RangeEntry, RangeTombstones};
 use crate::run_files::open_run;
 use crate::shared::{RUNS_DIR, Shared, WAL_DIR};
 use crate::sources::Sources;
@@ -185,7 +186,8 @@ fn read_named(
         next_offset = replay(log.map_err(log_error)?, &wal_dir, next_offset, &delta)?;
     }
     let next_offset = manifest.clean.map_or(next_offset, |mark| mark.next_offset);
-    Ok((Sources { delta: Arc::new(delta), frozen: None, runs }, next_offset))
+    let ranges = Arc::new(RangeTombstones::new(manifest.ranges.iter().map(RangeEntry::tombstone)));
+    Ok((Sources { delta: Arc::new(delta), frozen: None, runs, ranges }, next_offset))
 }
 
 /// Applies the log from `replay_from` on; gives one past its last operation. The log is only looked at: nothing of

@@ -25,9 +25,33 @@ pub(crate) enum Found<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// The newest version of `key`: in the deltas, then in the runs from new to old.
+    /// The newest version of `key`, unless a range delete covers it.
     #[inline]
     pub(crate) fn find(self, key: u64) -> Result<Option<Found<'a>>, ReadError> {
+        let found = self.find_version(key)?;
+        if self.sources.has_ranges() { self.uncovered(key, found) } else { Ok(found) }
+    }
+
+    /// What was found for `key`, unless a newer range delete covers it.
+    #[cold]
+    pub(crate) fn uncovered(
+        self,
+        key: u64,
+        found: Option<Found<'a>>,
+    ) -> Result<Option<Found<'a>>, ReadError> {
+        let (Some(found), Some(deleted)) = (found, self.sources.newest_range_over(key, self.visible)) else {
+            return Ok(found);
+        };
+        let offset = match found {
+            Found::Delta(version) => version.offset,
+            Found::Run(run, position) => run.read(position, true, self.counters)?.offset,
+        };
+        Ok((offset > deleted).then_some(found))
+    }
+
+    /// The newest version of `key`: in the deltas, then in the runs from new to old.
+    #[inline]
+    fn find_version(self, key: u64) -> Result<Option<Found<'a>>, ReadError> {
         if let Some(version) = self.sources.deltas().find_map(|delta| delta.get(key, self.visible)) {
             self.counters.count(Event::DeltaRead);
             return Ok(Some(Found::Delta(version)));

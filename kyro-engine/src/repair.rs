@@ -29,6 +29,7 @@ use kyro_wal::storage::{RealStorage, Storage};
 use crate::batch::{Operation, Operations, PayloadError};
 use crate::open::wal_options;
 use crate::options::{OnProgress, Options};
+use crate::range_tombstones::{RangeEntry, RangeTombstone, RangeTombstones};
 use crate::shared::ProgressMeter;
 use crate::verify::verify_on;
 
@@ -111,7 +112,9 @@ pub fn repair_on(
 
     let mut output = Output::create(storage, into, source.epoch + 1, wal_options(&settings))?;
     let collected = collect(&**storage, &source, &plan, &mut output, options, &mut report)?;
-    let Collected { rest, spills, oldest_event } = collected;
+    let Collected { rest, spills, oldest_event, deleted } = collected;
+    let kept = source.manifest.iter().flat_map(|manifest| &manifest.ranges).map(RangeEntry::tombstone);
+    let ranges = RangeTombstones::new(kept.chain(deleted));
     let rules =
         Rules { runs: &source.runs, replay_from: source.replay_from, lost_places: source.lost_places() };
     let mut sources: Vec<Box<dyn Iterator<Item = Candidate> + '_>> = Vec::new();
@@ -139,6 +142,9 @@ pub fn repair_on(
         loop {
             let (key, candidates) = versions.next_key()?;
             let Some((offset, value)) = rules.resolve(key, candidates, &mut report) else { continue };
+            if offset.is_some_and(|offset| ranges.cover(key, offset)) {
+                continue;
+            }
             report.keys += 1;
             report.value_bytes += value.len() as u64;
             if report.keys.is_multiple_of(4096) {
@@ -164,11 +170,14 @@ pub fn repair_on(
 }
 
 /// The operations of the log.
+#[derive(Default)]
 struct Collected {
     /// Those that stayed in memory.
     rest: BTreeMap<u64, Version>,
     spills: Vec<Spill>,
     oldest_event: Option<u64>,
+    /// The ranges they deleted.
+    deleted: Vec<RangeTombstone>,
 }
 
 /// Copies the frames that count into the new log, and collects what they did to keys.
@@ -180,7 +189,7 @@ fn collect(
     options: &RepairOptions,
     report: &mut RepairReport,
 ) -> Result<Collected, RepairError> {
-    let mut collected = Collected { rest: BTreeMap::new(), spills: Vec::new(), oldest_event: None };
+    let mut collected = Collected::default();
     let mut bytes = 0;
     for (segment, frames) in source.segments.iter().zip(&plan.frames) {
         let mut outcome = Ok(());
@@ -213,6 +222,10 @@ fn collect(
                 let (key, value) = match operation {
                     Operation::Put { key, value } => (key, Some(value)),
                     Operation::Delete { key } => (key, None),
+                    Operation::DeleteRange { from, to } => {
+                        collected.deleted.push(RangeTombstone { from, to, offset });
+                        continue;
+                    }
                     Operation::Append { .. } => {
                         report.events += 1;
                         collected.oldest_event.get_or_insert(offset);

@@ -35,6 +35,13 @@ pub enum EventOp {
         /// The key.
         key: u64,
     },
+    /// Removed every key of a range.
+    DeleteRange {
+        /// The first key.
+        from: u64,
+        /// The last key.
+        to: u64,
+    },
     /// Added an event without a key.
     Append {
         /// The event.
@@ -174,6 +181,7 @@ fn event_op(operation: Operation) -> EventOp {
     match operation {
         Operation::Put { key, value } => EventOp::Put { key, value },
         Operation::Delete { key } => EventOp::Delete { key },
+        Operation::DeleteRange { from, to } => EventOp::DeleteRange { from, to },
         Operation::Append { payload } => EventOp::Append { payload },
     }
 }

@@ -127,7 +127,7 @@ fn apply(views: &Views, visible: &Visible, key: u64) {
 #[test]
 fn a_pinned_view_holds_everything_below_its_offset() {
     explore(|| {
-        let first = Sources { delta: Arc::new(Delta::default()), frozen: None, runs: Vec::new() };
+        let first = Sources::default();
         let (views, visible) = (Arc::new(Views::new(first)), Arc::new(Visible::new(0)));
         let readers: Vec<_> = (0..2)
             .map(|_| {

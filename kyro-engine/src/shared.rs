@@ -14,6 +14,7 @@ use crate::histogram::{GROUP_SIZES, Recorder, SYNC_NANOS};
 use crate::manifest::ManifestFile;
 use crate::options::{OnProgress, Options, Progress};
 use crate::queue::Queue;
+use crate::range_tombstones;
 use crate::sources::{Sources, Views};
 use crate::stats::RecoveryStats;
 use crate::visible::Visible;
@@ -109,6 +110,7 @@ impl Shared {
             && (delta.bytes() >= options.delta_bytes
                 || options.flush_every_operations.is_some_and(|limit| delta.operations() >= limit)
                 || new_segments >= MAX_NEW_SEGMENTS
+                || (delta.has_ranges() && delta.ranges().len() >= range_tombstones::MANY)
                 || options.wal_max_bytes.is_some_and(|limit| delta.log_bytes() >= limit))
     }
 

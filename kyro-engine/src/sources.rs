@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use crate::delta::Delta;
 use crate::indexed_run::IndexedRun;
 use crate::queue::Frozen;
+use crate::range_tombstones::RangeTombstones;
 use crate::sync::Mutex;
 use crate::visible::Visible;
 
@@ -19,6 +20,8 @@ pub(crate) struct Sources {
     pub(crate) frozen: Option<Frozen>,
     /// Runs, newest first.
     pub(crate) runs: Vec<Arc<IndexedRun>>,
+    /// Deleted ranges that the runs still need; more recent ones are in the deltas.
+    pub(crate) ranges: Arc<RangeTombstones>,
 }
 
 /// Publishes the sources: readers load, the committer and the maintenance replace.

@@ -12,16 +12,19 @@ pub(crate) enum Stall {
     QueueBytes,
     /// Recent writes fill their memory budget and wait for a flush.
     Memory,
+    /// Deleted ranges wait for a compaction.
+    Ranges,
 }
 
 impl Stall {
-    const ALL: [Self; 3] = [Self::QueueBatches, Self::QueueBytes, Self::Memory];
+    const ALL: [Self; 4] = [Self::QueueBatches, Self::QueueBytes, Self::Memory, Self::Ranges];
 
     const fn name(self) -> &'static str {
         match self {
             Self::QueueBatches => "queue_batches",
             Self::QueueBytes => "queue_bytes",
             Self::Memory => "memory",
+            Self::Ranges => "ranges",
         }
     }
 }
@@ -31,7 +34,8 @@ impl Stall {
 #[non_exhaustive]
 pub struct StallStats {
     /// `queue_batches`: [`Options::max_queue`](crate::Options::max_queue) batches waited for the log. `queue_bytes`: so
-    /// did as many bytes as may. `memory`: recent writes filled their budget and waited for a flush.
+    /// did as many bytes as may. `memory`: recent writes filled their budget and waited for a flush. `ranges`: too many deleted
+    /// ranges waited for a compaction.
     pub reason: &'static str,
     /// Writes that waited or were refused.
     pub count: u64,

@@ -446,3 +446,27 @@ fn a_value_without_its_offset_is_kept_under_a_new_one() {
         assert_eq!(engine.get(*key).unwrap().as_deref(), value.as_deref());
     }
 }
+
+#[test]
+fn deleted_ranges_stay_deleted_whether_the_log_or_the_manifest_says_so() {
+    let disk = SimDisk::new();
+    let engine = open(&disk, DIR);
+    for key in 0..40_u64 {
+        engine.put(key, key.to_le_bytes()).unwrap();
+    }
+    engine.flush().unwrap();
+    engine.delete_range(10..=19).unwrap();
+    engine.put(15, "again").unwrap();
+    engine.flush().unwrap();
+    engine.delete_range(30..=u64::MAX).unwrap();
+    engine.put(35, "again").unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    repair(&disk, &options()).unwrap();
+    let repaired = open(&disk, NEW);
+    let keys: Vec<u64> =
+        repaired.scan(kyro_engine::Scan::all()).unwrap().map(|entry| entry.unwrap().key).collect();
+    let expected: Vec<u64> = (0..10).chain([15]).chain(20..30).chain([35]).collect();
+    assert_eq!(keys, expected);
+    assert_eq!(repaired.stats().range_tombstones, 0);
+}

@@ -72,6 +72,7 @@ fn expected(map: &Map, range: (Bound<u64>, Bound<u64>), reverse: bool, limit: u6
 enum Step {
     Put(u64, u8),
     Delete(u64),
+    DeleteRange(u64, u64),
     Flush,
     Compact,
     /// A scan in between, so that later ones meet sorted segments of several ages.
@@ -87,6 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         30 => (key(), any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
         10 => key().prop_map(Step::Delete),
+        3 => (key(), 0..9_u64).prop_map(|(key, more)| Step::DeleteRange(key, key.saturating_add(more))),
         2 => Just(Step::Flush),
         1 => Just(Step::Compact),
         3 => Just(Step::Scan),
@@ -171,6 +173,10 @@ proptest! {
                 Step::Delete(key) => {
                     engine.delete(key).unwrap();
                     map.remove(&key);
+                }
+                Step::DeleteRange(from, to) => {
+                    engine.delete_range(from..=to).unwrap();
+                    map.retain(|key, _| *key < from || to < *key);
                 }
                 Step::Flush => drop(engine.flush().unwrap()),
                 Step::Compact => drop(engine.compact().unwrap()),

@@ -121,9 +121,16 @@ pub(crate) fn write_event(out: &mut Vec<u8>, event: &Event, keys_as_strings: boo
     let (op, key, payload) = match &event.op {
         EventOp::Put { key, value } => ("put", Some(*key), Some(value)),
         EventOp::Delete { key } => ("delete", Some(*key), None),
+        EventOp::DeleteRange { .. } => ("delete_range", None, None),
         EventOp::Append { payload } => ("append", None, Some(payload)),
         _ => ("unknown", None, None),
     };
+    if let EventOp::DeleteRange { from, to } = event.op {
+        out.extend_from_slice(b",\"from\":");
+        write_key(out, from, keys_as_strings);
+        out.extend_from_slice(b",\"to\":");
+        write_key(out, to, keys_as_strings);
+    }
     if let Some(key) = key {
         out.extend_from_slice(b",\"key\":");
         write_key(out, key, keys_as_strings);

@@ -1,5 +1,6 @@
 //! Writing through the handle.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use crate::commit::{self, Commit};
 use crate::conditions::Condition;
 use crate::error::WriteError;
 use crate::queue::Write;
+use crate::range_tombstones;
 use crate::shared::Chore;
 use crate::stalls::Stall;
 
@@ -124,6 +126,17 @@ impl Engine {
         self.commit(batch)
     }
 
+    /// Removes every key in `keys` and waits: one operation, whatever the range holds. See [`Batch::delete_range`].
+    ///
+    /// # Errors
+    /// See [`WriteError`]; [`WriteError::Busy`] also while so many deleted ranges wait for a compaction that reads would
+    /// suffer.
+    pub fn delete_range(&self, keys: RangeInclusive<u64>) -> Result<u64, WriteError> {
+        let mut batch = Batch::with_capacity(32);
+        batch.delete_range(keys);
+        self.commit(batch)
+    }
+
     /// Adds an event without a key and waits. It stays in the log, and everything after it does, until the database
     /// is removed.
     ///
@@ -175,12 +188,37 @@ impl Engine {
         if batch.is_empty() {
             return Err(WriteError::EmptyBatch);
         }
+        if batch.range_deletes() > 0 {
+            self.admit_ranges(batch.range_deletes())?;
+        }
         let (promise, commit) = commit::pair();
         let operations = batch.len() as u32;
         let conditions = batch.take_conditions();
         let write =
             Write { payload: batch.into_payload(), operations, conditions, sync: options.sync, promise };
         Ok((write, commit))
+    }
+
+    /// Every read looks into the list of deleted ranges, so it is kept short.
+    fn admit_ranges(&self, more: usize) -> Result<(), WriteError> {
+        if more > range_tombstones::TOO_MANY {
+            return Err(WriteError::TooManyOperations {
+                operations: more,
+                limit: range_tombstones::TOO_MANY,
+            });
+        }
+        let there = self.shared.views.load().range_tombstones();
+        if there >= range_tombstones::MANY {
+            self.shared.flusher.ring();
+            self.shared.compactor.ring();
+        }
+        if there + more > range_tombstones::TOO_MANY {
+            self.shared.queue.stalls.refused(Stall::Ranges);
+            self.shared.commits.refused_busy.fetch_add(1, Ordering::Relaxed);
+            let reason = "deleted ranges wait for a compaction that drops what they cover";
+            return Err(WriteError::Busy { reason });
+        }
+        Ok(())
     }
 
     fn refuse_unless_writable(&self) -> Result<(), WriteError> {

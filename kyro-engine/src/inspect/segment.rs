@@ -184,6 +184,7 @@ fn text(operation: &Operation) -> String {
     match operation {
         Operation::Put { key, value } => format!("put {key} ({} bytes)", value.len()),
         Operation::Delete { key } => format!("delete {key}"),
+        Operation::DeleteRange { from, to } => format!("delete {from} to {to}"),
         Operation::Append { payload } => format!("append ({} bytes)", payload.len()),
     }
 }

@@ -152,6 +152,8 @@ impl Output {
             wal: WalState { first_segment: Some(1), replay_from: mark.next_offset, oldest_event },
             next_run: 2,
             runs: run.into_iter().collect(),
+            // Applied: what they cover is not in the run.
+            ranges: Vec::new(),
             clean: Some(mark.into()),
         };
         ManifestFile::create(Arc::clone(&self.storage), &self.dir, manifest)

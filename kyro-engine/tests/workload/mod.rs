@@ -47,6 +47,7 @@ pub(crate) enum Op {
     Put(u64, Vec<u8>),
     Delete(u64),
     Append(Vec<u8>),
+    DeleteRange(u64, u64),
 }
 
 /// One batch that was handed to the engine.
@@ -83,6 +84,7 @@ impl Model {
                     Op::Put(key, value) => drop(state.values.insert(*key, (offset, value.clone()))),
                     Op::Delete(key) => drop(state.values.remove(key)),
                     Op::Append(payload) => state.events.push(payload.clone()),
+                    Op::DeleteRange(from, to) => state.values.retain(|key, _| key < from || to < key),
                 }
             }
         }
@@ -114,7 +116,12 @@ impl Model {
         let mut ops = vec![Op::Put(COUNTER, number.to_le_bytes().to_vec())];
         for _ in 0..=random.below(3) {
             let key = KEYS[random.below(KEYS.len() as u64) as usize];
-            ops.push(match random.below(10) {
+            ops.push(match random.below(11) {
+                // Never the counter: it is the largest key.
+                10 => {
+                    let other = KEYS[random.below(KEYS.len() as u64) as usize];
+                    Op::DeleteRange(key.min(other), key.max(other))
+                }
                 0..=6 => Op::Put(key, value(key, number, random)),
                 7..=8 => Op::Delete(key),
                 _ => Op::Append(value(0, number, random)),
@@ -142,6 +149,7 @@ pub(crate) fn batch(ops: &[Op]) -> Batch {
             Op::Put(key, value) => batch.put(*key, value),
             Op::Delete(key) => batch.delete(*key),
             Op::Append(payload) => batch.append(payload),
+            Op::DeleteRange(from, to) => batch.delete_range(*from..=*to),
         };
     }
     batch
