@@ -1,12 +1,13 @@
 //! `POST /v1/batch`: several operations, all or none of them, each with what it expects of its key.
 
 use bytes::Bytes;
+use kyro_engine::Condition;
 use serde_json::value::RawValue;
 
 use crate::answer::{self, Answer};
 use crate::call::{Call, Form, lines};
 use crate::fields::{FieldError, Object, array};
-use crate::frame::{self, Expected, Op, Operation};
+use crate::frame::{self, Op, Operation};
 use crate::metrics::Stopwatch;
 use crate::problem::{Code, Problem};
 use crate::write::write;
@@ -95,9 +96,9 @@ pub(crate) fn operation(text: &[u8]) -> Result<Operation, FieldError> {
         }
         _ => return Err(FieldError::invalid("op", "must be `put`, `delete` or `append`")),
     };
-    let offset = object.optional_u64("if_offset")?.map(Expected::Offset);
-    let absent = object.truth("if_absent")?.then_some(Expected::Absent);
-    let present = object.truth("if_present")?.then_some(Expected::Present);
+    let offset = object.optional_u64("if_offset")?.map(Condition::Offset);
+    let absent = object.truth("if_absent")?.then_some(Condition::Absent);
+    let present = object.truth("if_present")?.then_some(Condition::Present);
     let mut expected = [offset, absent, present].into_iter().flatten();
     let first = expected.next();
     if expected.next().is_some() {
@@ -119,7 +120,7 @@ mod tests {
     fn the_three_forms_say_the_same() {
         let put = Operation {
             op: Op::Put { key: 1, value: Bytes::from_static(b"a") },
-            expected: Some(Expected::Offset(7)),
+            expected: Some(Condition::Offset(7)),
         };
         let delete = Operation { op: Op::Delete { key: u64::MAX }, expected: None };
         let expected = Ok(vec![put, delete]);

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use kyro_engine::{MaintenanceError, ReadError, WriteError};
+use kyro_engine::{FailedPrecondition, MaintenanceError, ReadError, WriteError};
+use serde_json::json;
+use serde_json::value::to_raw_value;
 
 use crate::frame::FrameError;
 use crate::problem::{Code, Problem};
@@ -21,9 +23,20 @@ impl From<WriteError> for Problem {
             WriteError::CommitUnknown { .. } => Self::new(Code::CommitUnknown, detail),
             WriteError::Poisoned { .. } => Self::new(Code::ReadOnly, detail),
             WriteError::Unchecked(error) => (&*error).into(),
+            WriteError::PreconditionFailed { failed } => preconditions(&failed),
             WriteError::Closed => draining(),
             _ => internal(&error),
         }
+    }
+}
+
+/// Which conditions did not hold: by their place in the batch, as errors name no keys.
+fn preconditions(failed: &[FailedPrecondition]) -> Problem {
+    let list: Vec<_> = failed.iter().map(|one| json!({ "index": one.index, "found": one.found })).collect();
+    let detail = format!("{} of the conditions did not hold; nothing was written", failed.len());
+    Problem {
+        more: to_raw_value(&list).ok().map(|raw| ("failed", raw)),
+        ..Problem::new(Code::PreconditionsFailed, detail)
     }
 }
 

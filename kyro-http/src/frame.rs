@@ -46,6 +46,7 @@
 //! | 16 | 8 | zero |
 
 use bytes::{Buf, Bytes};
+use kyro_engine::Condition;
 
 /// The media type; it names the version.
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.kyro.v1+binary";
@@ -94,19 +95,12 @@ fn record_text(record: Option<u64>) -> String {
     record.map_or_else(|| "the header".to_owned(), |record| format!("record {record}"))
 }
 
-/// What an operation asks of its key before it is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expected {
-    Absent,
-    Offset(u64),
-    Present,
-}
-
 /// One operation of a batch or a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operation {
     pub(crate) op: Op,
-    pub(crate) expected: Option<Expected>,
+    /// What has to hold of its key.
+    pub(crate) expected: Option<Condition>,
 }
 
 /// What an operation does.
@@ -212,9 +206,9 @@ pub(crate) fn read_operation(
     }
     let expected = match condition {
         0 => None,
-        1 => Some(Expected::Absent),
-        2 => Some(Expected::Offset(offset)),
-        3 => Some(Expected::Present),
+        1 => Some(Condition::Absent),
+        2 => Some(Condition::Offset(offset)),
+        3 => Some(Condition::Present),
         _ => return Err(FrameError::Condition { record, condition }),
     };
     let sound = match tag {

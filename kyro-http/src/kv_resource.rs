@@ -11,6 +11,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
+use kyro_engine::Condition;
 
 use crate::answer::{self, Answer, OCTETS};
 use crate::app::App;
@@ -18,7 +19,7 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::decimal::parse_u64;
 use crate::fields::{FieldError, Query};
-use crate::frame::{Expected, Op, Operation};
+use crate::frame::{Op, Operation};
 use crate::kv::not_found;
 use crate::metrics::Stopwatch;
 use crate::problem::{Code, Problem};
@@ -68,7 +69,7 @@ pub(crate) async fn put(call: Call) -> Answer {
     let latency = Stopwatch::start(&app.metrics.append_latency);
     let engine = app.engine()?;
     let created = match expected {
-        Some(expected) => expected == Expected::Absent,
+        Some(expected) => expected == Condition::Absent,
         None => !engine.contains(key)?,
     };
     let operation = Operation { op: Op::Put { key, value: received.bytes.clone() }, expected };
@@ -83,17 +84,9 @@ pub(crate) async fn delete(call: Call) -> Answer {
     let key = call.path_number("key")?;
     let expected = Conditions::parse(&call.head.headers)?.for_delete()?;
     let (_, _, app, _) = call.read_body().await?;
-    let engine = app.engine()?;
-    if !engine.contains(key)? {
-        return match expected {
-            Expected::Present => Err(not_found()),
-            _ => Err(Problem::new(Code::PreconditionFailed, "the key has no value")),
-        };
-    }
-    let asked = Some(expected).filter(|expected| *expected != Expected::Present);
-    let operation = Operation { op: Op::Delete { key }, expected: asked };
-    let committed = write(engine, &[operation]).await.map_err(|problem| match expected {
-        Expected::Present if problem.code == Code::PreconditionsFailed => not_found(),
+    let operation = Operation { op: Op::Delete { key }, expected: Some(expected) };
+    let committed = write(app.engine()?, &[operation]).await.map_err(|problem| match expected {
+        Condition::Present if problem.code == Code::PreconditionsFailed => not_found(),
         _ => precondition(problem),
     })?;
     Ok(written(committed.first_offset, StatusCode::OK))
@@ -167,20 +160,20 @@ impl Conditions {
         })
     }
 
-    fn for_put(self) -> Result<Option<Expected>, Problem> {
+    fn for_put(self) -> Result<Option<Condition>, Problem> {
         match (self.matches, self.none_match) {
             (None, None) => Ok(None),
-            (Some(Wanted::Any), None) => Ok(Some(Expected::Present)),
-            (Some(Wanted::One(offset)), None) => Ok(Some(Expected::Offset(offset.unwrap_or(u64::MAX)))),
-            (None, Some(Wanted::Any)) => Ok(Some(Expected::Absent)),
+            (Some(Wanted::Any), None) => Ok(Some(Condition::Present)),
+            (Some(Wanted::One(offset)), None) => Ok(Some(Condition::Offset(offset.unwrap_or(u64::MAX)))),
+            (None, Some(Wanted::Any)) => Ok(Some(Condition::Absent)),
             _ => Err(invalid("If-None-Match", "must be `*` for a write, and cannot stand beside If-Match")),
         }
     }
 
-    fn for_delete(self) -> Result<Expected, Problem> {
+    fn for_delete(self) -> Result<Condition, Problem> {
         match self.for_put()? {
-            Some(Expected::Absent) => Err(invalid("If-None-Match", "makes no sense for a DELETE")),
-            expected => Ok(expected.unwrap_or(Expected::Present)),
+            Some(Condition::Absent) => Err(invalid("If-None-Match", "makes no sense for a DELETE")),
+            expected => Ok(expected.unwrap_or(Condition::Present)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kyro_engine::{Batch, Commit, Committed, Engine, WriteError};
 
 use crate::frame::{Op, Operation};
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 
 /// How long a write waits where the engine holds writers back.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,27 +31,20 @@ pub(crate) async fn commit(engine: &Engine, batch: impl Fn() -> Batch) -> Result
 
 /// Commits operations as one batch, all or nothing.
 pub(crate) async fn write(engine: &Engine, operations: &[Operation]) -> Result<Committed, Problem> {
-    supported(operations)?;
     commit(engine, || batch(operations)).await
 }
 
 fn batch(operations: &[Operation]) -> Batch {
     let bytes = operations.iter().map(|operation| operation.op.bytes() + 32).sum();
     let mut batch = Batch::with_capacity(bytes);
-    for Operation { op, .. } in operations {
-        match op {
-            Op::Put { key, value } => batch.put(*key, value),
-            Op::Delete { key } => batch.delete(*key),
-            Op::Append { payload } => batch.append(payload),
+    for Operation { op, expected } in operations {
+        match (op, *expected) {
+            (Op::Put { key, value }, None) => batch.put(*key, value),
+            (Op::Put { key, value }, Some(condition)) => batch.put_if(*key, value, condition),
+            (Op::Delete { key }, None) => batch.delete(*key),
+            (Op::Delete { key }, Some(condition)) => batch.delete_if(*key, condition),
+            (Op::Append { payload }, _) => batch.append(payload),
         };
     }
     batch
-}
-
-/// What this version's engine cannot be asked.
-fn supported(operations: &[Operation]) -> Result<(), Problem> {
-    if operations.iter().all(|operation| operation.expected.is_none()) {
-        return Ok(());
-    }
-    Err(Problem::new(Code::InvalidField, "conditions are not known to this version"))
 }

@@ -94,3 +94,64 @@ fn large_values_go_both_ways_and_too_large_ones_are_refused() {
     let refused = kv(&mut connection, "PUT", 1, &[], &[large, vec![0]].concat());
     assert_eq!((refused.status, refused.code().as_str()), (413, "value_too_large"));
 }
+
+#[test]
+fn a_condition_that_does_not_hold_writes_nothing() {
+    let (_parent, dir) = fresh();
+    let server = Server::start(&dir);
+    let mut connection = server.connect();
+    let mut put = |condition: (&str, &str), body: &[u8]| {
+        let answer = kv(&mut connection, "PUT", 7, &[condition], body);
+        if answer.status == 412 {
+            assert_eq!(answer.code(), "precondition_failed");
+        }
+        answer.status
+    };
+    assert_eq!(put(("if-match", "*"), b"x"), 412);
+    assert_eq!(put(("if-match", "\"0\""), b"x"), 412);
+    assert_eq!(put(("if-none-match", "*"), b"first"), 201);
+    assert_eq!(put(("if-none-match", "*"), b"x"), 412);
+    assert_eq!(put(("if-match", "\"1\""), b"x"), 412);
+    assert_eq!(put(("if-match", "W/\"0\""), b"x"), 412, "a weak tag names no value");
+    assert_eq!(put(("if-match", "\"0\""), b"second"), 200);
+    assert_eq!(put(("if-match", "*"), b"third"), 200);
+    assert_eq!(put(("if-none-match", "\"0\""), b"x"), 400);
+    assert_eq!(server.next_offset(), 3, "what is refused takes no offset");
+    assert_eq!(server.get("/v1/kv/7").text(), "third");
+    let mut connection = server.connect();
+    assert_eq!(kv(&mut connection, "DELETE", 7, &[("if-match", "\"1\"")], b"").status, 412);
+    assert_eq!(kv(&mut connection, "DELETE", 7, &[("if-match", "\"2\"")], b"").status, 200);
+    assert_eq!(kv(&mut connection, "DELETE", 7, &[("if-match", "\"2\"")], b"").status, 412);
+    assert_eq!(kv(&mut connection, "DELETE", 7, &[], b"").status, 404);
+}
+
+#[test]
+fn a_counter_that_many_raise_by_conditions_loses_nothing() {
+    const CLIENTS: u64 = 8;
+    const EACH: u64 = 25;
+    let (_parent, dir) = fresh();
+    let server = Server::start(&dir);
+    server.put(1, "0");
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut connection = server.connect();
+                for _ in 0..EACH {
+                    loop {
+                        let now = kv(&mut connection, "GET", 1, &[], b"");
+                        let next = (now.text().parse::<u64>().unwrap() + 1).to_string();
+                        let tag = now.header("etag").unwrap().to_owned();
+                        let put = kv(&mut connection, "PUT", 1, &[("if-match", &tag)], next.as_bytes());
+                        match put.status {
+                            200 => break,
+                            412 => {}
+                            status => panic!("{status}"),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(server.get("/v1/kv/1").text(), (CLIENTS * EACH).to_string());
+    assert_eq!(server.next_offset(), 1 + CLIENTS * EACH);
+}

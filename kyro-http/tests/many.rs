@@ -55,6 +55,18 @@ fn a_batch_is_written_whole_or_not_at_all() {
     let other = connection.request("POST", "/v1/batch", &[("content-type", "text/csv")], b"a,b");
     assert_eq!((other.status, other.code().as_str()), (415, "unsupported_media_type"));
     assert_eq!(server.next_offset(), 7);
+
+    let conditional = json!([
+        { "op": "put", "key": 1, "value": "lost", "if_offset": 0 },
+        { "op": "put", "key": 8, "value": "lost", "if_absent": true },
+        { "op": "delete", "key": 9, "if_present": true },
+    ]);
+    let refused = server.post("/v1/batch", conditional.to_string());
+    assert_eq!((refused.status, refused.code().as_str()), (409, "preconditions_failed"));
+    assert_eq!(refused.json()["failed"], json!([{ "index": 0, "found": 1 }, { "index": 2, "found": null }]));
+    assert_eq!((server.next_offset(), server.get("/v1/get_fast/8").status), (7, 404), "all or nothing");
+    let fits = json!([{ "op": "put", "key": 1, "value": "over", "if_offset": 1 }]);
+    assert_eq!(server.post("/v1/batch", fits.to_string()).json()["offset"], 7);
 }
 
 #[test]

@@ -81,6 +81,11 @@ fn examples() -> Vec<Example> {
         with(example("/v1/batch", "POST", "/v1/batch", 400), "[]"),
         with(example("/v1/batch", "POST", "/v1/batch", 413), many(r#"{"op":"delete","key":9}"#)),
         headed(example("/v1/batch", "POST", "/v1/batch", 415), "content-type", "text/plain"),
+        with(
+            example("/v1/batch", "POST", "/v1/batch", 409),
+            r#"[{"op":"delete","key":9,"if_present":true}]"#,
+        ),
+        headed(example("/v1/kv/{key}", "PUT", "/v1/kv/7", 412), "if-none-match", "*"),
         with(example("/v1/mget", "POST", "/v1/mget", 200), "[7]"),
         with(example("/v1/mget", "POST", "/v1/mget", 400), "7"),
         with(example("/v1/mget", "POST", "/v1/mget", 413), many("7")),

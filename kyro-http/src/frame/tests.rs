@@ -7,9 +7,9 @@ const LIMIT: u32 = 1 << 20;
 fn write_operation(out: &mut Vec<u8>, operation: &Operation) {
     let (condition, offset) = match operation.expected {
         None => (0, 0),
-        Some(Expected::Absent) => (1, 0),
-        Some(Expected::Offset(offset)) => (2, offset),
-        Some(Expected::Present) => (3, 0),
+        Some(Condition::Absent) => (1, 0),
+        Some(Condition::Offset(offset)) => (2, offset),
+        Some(Condition::Present) => (3, 0),
     };
     let (tag, key, value) = match &operation.op {
         Op::Put { key, value } => (1, *key, value.clone()),
@@ -27,9 +27,9 @@ fn operations() -> Vec<Operation> {
     };
     vec![
         put(7, b"seven", None),
-        put(u64::MAX, b"", Some(Expected::Absent)),
-        put(8, b"\x00\xff", Some(Expected::Offset(0x0102_0304_0506_0708))),
-        Operation { op: Op::Delete { key: 9 }, expected: Some(Expected::Present) },
+        put(u64::MAX, b"", Some(Condition::Absent)),
+        put(8, b"\x00\xff", Some(Condition::Offset(0x0102_0304_0506_0708))),
+        Operation { op: Op::Delete { key: 9 }, expected: Some(Condition::Present) },
         Operation { op: Op::Append { payload: Bytes::from_static(b"event") }, expected: None },
     ]
 }
