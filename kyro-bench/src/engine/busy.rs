@@ -28,6 +28,8 @@ const PUTS_PER_SECOND: u64 = 50_000;
 const BATCH: u64 = 100;
 /// Recent writes kept in memory, so that flushes come while this is measured.
 const DELTA_BYTES: u64 = 8 << 20;
+/// Batches on their way, as from so many writers.
+const IN_FLIGHT: usize = 256;
 /// A get that takes this long is a stall.
 const STALL: Duration = Duration::from_millis(10);
 /// Keys asked for again and again.
@@ -75,6 +77,10 @@ pub struct BusyRow {
     pub flushes: u64,
     /// See [`BusyRow::flushes`].
     pub compactions: u64,
+    /// Groups of batches that were written and synced together.
+    pub groups: u64,
+    /// Milliseconds of a sync, on average.
+    pub sync_ms: f64,
     /// Without any load.
     pub quiet: Latency,
     /// Beside it.
@@ -112,10 +118,13 @@ impl fmt::Display for BusyRow {
         }
         writeln!(
             out,
-            "{table}\nBatches of {BATCH}, synced when acknowledged: {:.0} puts/s acknowledged, {} flushes (at {} MiB), {} \
+            "{table}\nBatches of {BATCH}, synced when acknowledged: {:.0} puts/s acknowledged, in {} groups, {:.2} ms a \
+             sync; {} flushes (at {} MiB), {} \
              compactions, one after the other. The reading thread waited {:.2} of {:.1} s for a processor. Gets of 10 ms and \
              more: {}; the most that one of them took beyond waiting for a processor: {:.1} ms.\n",
             self.acknowledged,
+            self.groups,
+            self.sync_ms,
             self.flushes,
             DELTA_BYTES >> 20,
             self.compactions,
@@ -189,6 +198,9 @@ fn busy(plan: &Plan, size: Size, place: &Path) -> Result<BusyRow, Failure> {
         acknowledged,
         flushes: after.flushes - before.flushes,
         compactions: after.compactions - before.compactions,
+        groups: after.groups - before.groups,
+        sync_ms: (after.sync_time.saturating_sub(before.sync_time)).as_secs_f64() * 1e3
+            / (after.syncs - before.syncs).max(1) as f64,
         quiet: (&quiet.latencies).into(),
         busy: (&busy.latencies).into(),
         puts: (&puts).into(),
@@ -282,8 +294,8 @@ fn write(
             }
             waiting.push_back((due, engine.write_waiting(writes)?));
             done += BATCH;
-            // Several are on their way, as from several writers; the oldest is waited for.
-            while waiting.len() > 16 {
+            // The oldest is waited for.
+            while waiting.len() > IN_FLIGHT {
                 acknowledge(&mut waiting, started, &mut latencies)?;
             }
         }

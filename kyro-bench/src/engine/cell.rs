@@ -206,6 +206,7 @@ impl<'a> Cell<'a> {
                 (Measure::Hit, &uniform, Task::Get(&uniform.keys)),
                 (Measure::ZipfSerial, &zipf, Task::GetSerial(&zipf.keys)),
                 (Measure::Zipf, &zipf, Task::Get(&zipf.keys)),
+                (Measure::Miss, &absent, Task::Get(&absent.keys)),
             ];
             let engine = engine.clone();
             for (measure, asked, mut task) in turns {
@@ -309,10 +310,7 @@ impl<'a> Cell<'a> {
                 }
             }
         }
-        // In the order of the tables: the engine first.
-        let mut figures: Vec<_> = self.figures.into_iter().collect();
-        figures.sort_by_key(|((measure, name), _)| (place(name), name.clone(), *measure));
-        for ((measure, name), repeats) in figures {
+        for ((measure, name), repeats) in self.figures {
             results.note(size, measure, &name, repeats);
         }
         results.excluded.append(&mut self.excluded);
@@ -337,20 +335,6 @@ impl<'a> Cell<'a> {
         self.excluded.push(Excluded { name: contender.name().to_owned(), reason });
         Ok(())
     }
-}
-
-/// Where a store's column stands.
-fn place(name: &str) -> usize {
-    [FLOOR, FLOOR_HUGE].iter().position(|&floor| floor == name).map_or(
-        if name == KYRO {
-            0
-        } else if name.starts_with(KYRO) {
-            1
-        } else {
-            2
-        },
-        |floor| 3 + floor,
-    )
 }
 
 /// Options by which nothing happens that was not asked for.

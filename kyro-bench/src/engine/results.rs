@@ -210,6 +210,7 @@ impl Results {
                 stores.push(&row.store);
             }
         }
+        stores.sort_by_key(|store| place(store));
         let measures: BTreeSet<Measure> = rows().map(|row| row.measure).collect();
         let mut heads = vec![String::new()];
         heads.extend(stores.iter().map(|&store| store.to_owned()));
@@ -228,5 +229,16 @@ impl Results {
             table.row(cells);
         }
         table
+    }
+}
+
+/// Where a store's column stands: the engine first, its other states, rivals, floors.
+fn place(name: &str) -> usize {
+    match name {
+        KYRO => 0,
+        FLOOR => 3,
+        FLOOR_HUGE => 4,
+        _ if name.starts_with(KYRO) => 1,
+        _ => 2,
     }
 }

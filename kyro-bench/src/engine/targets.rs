@@ -113,8 +113,8 @@ pub(super) fn targets(results: &Results) -> Table {
         of_sizes(&|size| Some((results.row(size, Measure::Speedup, KYRO)?.figure.median, size.to_string()))),
     );
     held(
-        "reads under load: unexplained milliseconds of the longest stall over 10 ms",
-        Limit::AtMost(0.0),
+        "reads under load: ms of the worst stall that the thread did not wait for a processor",
+        Limit::AtMost(10.0),
         results
             .busy
             .iter()

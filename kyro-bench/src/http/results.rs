@@ -60,6 +60,9 @@ pub struct RateRow {
     pub client_us: Spread,
     /// Latencies, all repeats together.
     pub latencies: Latencies,
+    /// The bare twin's processor time a request over this, at the same depth, in the same repeats: what the ratio of rates
+    /// would be if the server were never idle.
+    pub bare_us_over: Option<Spread>,
     /// Requests a second over those of the bare twin at the same depth, in the same repeats.
     pub over_bare: Option<Spread>,
 }
@@ -177,6 +180,7 @@ impl fmt::Display for Results {
             "p99.9",
             "most",
             "over bare hyper",
+            "by processor time",
         ]);
         for row in &self.rates {
             let keys = if row.keys == 1 {
@@ -184,10 +188,12 @@ impl fmt::Display for Results {
             } else {
                 format!("{:.2} M", row.per_second.median * row.keys as f64 / 1e6)
             };
-            let over = row.over_bare.map_or_else(
-                || "–".to_owned(),
-                |Spread { median, least, most }| format!("{median:.2} ({least:.2}–{most:.2})"),
-            );
+            let ratio = |ratio: Option<Spread>| {
+                ratio.map_or_else(
+                    || "–".to_owned(),
+                    |Spread { median, least, most }| format!("{median:.2} ({least:.2}–{most:.2})"),
+                )
+            };
             let mut cells = vec![
                 row.name.clone(),
                 row.depth.to_string(),
@@ -197,7 +203,7 @@ impl fmt::Display for Results {
                 format!("{:.2}", row.client_us.median),
             ];
             cells.extend(row.latencies.cells());
-            cells.push(over);
+            cells.extend([ratio(row.over_bare), ratio(row.bare_us_over)]);
             table.row(cells);
         }
         writeln!(out, "## requests a second\n\n{table}")?;

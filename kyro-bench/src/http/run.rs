@@ -272,19 +272,23 @@ impl Bench<'_> {
                 progress.step();
             }
         }
-        let bare: BTreeMap<usize, Vec<f64>> = contests
+        let bare: BTreeMap<usize, (Vec<f64>, Vec<f64>)> = contests
             .iter()
             .enumerate()
             .filter(|(_, contest)| contest.op.is_none())
-            .filter_map(|(index, contest)| Some((contest.depth, found.get(&index)?.rates.clone())))
+            .filter_map(|(index, contest)| {
+                let repeats = found.get(&index)?;
+                Some((contest.depth, (repeats.rates.clone(), repeats.server_us.clone())))
+            })
             .collect();
         for (index, repeats) in found {
             let Contest { name, op, depth, keys } = &contests[index];
-            let over = bare.get(depth).filter(|_| op.is_some() && *keys == 1).and_then(|bare| {
-                Spread::of(
-                    &repeats.rates.iter().zip(bare).map(|(ours, bare)| ours / bare).collect::<Vec<_>>(),
-                )
-            });
+            let bare = bare.get(depth).filter(|_| op.is_some() && *keys == 1);
+            let ratio = |over: &[f64], under: &[f64]| {
+                Spread::of(&over.iter().zip(under).map(|(over, under)| over / under).collect::<Vec<_>>())
+            };
+            let over_bare = bare.and_then(|(rates, _)| ratio(&repeats.rates, rates));
+            let bare_us_over = bare.and_then(|(_, us)| ratio(us, &repeats.server_us));
             let spreads = Spread::of(&repeats.rates)
                 .zip(Spread::of(&repeats.server_us))
                 .zip(Spread::of(&repeats.client_us));
@@ -301,7 +305,8 @@ impl Bench<'_> {
                 server_us,
                 client_us,
                 latencies: latencies.into(),
-                over_bare: over,
+                bare_us_over,
+                over_bare,
             });
         }
         Ok(())
