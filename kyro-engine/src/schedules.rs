@@ -11,7 +11,6 @@ use shuttle::{check_pct, check_random, future, thread};
 
 use crate::batch::Batch;
 use crate::commit::{self, Committed};
-use crate::delta::Delta;
 use crate::error::WriteError;
 use crate::queue::{Frozen, Patience, Queue, Request, Requests, Write};
 use crate::sources::{Sources, Views};
