@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::error::{MaintenanceError, describe};
 use crate::range_tombstones;
 use crate::shared::{Chore, Shared};
+use crate::triggers::Compacted;
 
 /// Longest pause between two tries of something that fails.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
@@ -48,12 +49,17 @@ impl Bell {
         self.changed.notify_one();
     }
 
-    /// Waits until it is rung.
-    fn wait(&self) -> Wake {
-        let mut state = self.lock();
-        while !state.due && !state.stop {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Waits until it is rung, or this long.
+    fn wait(&self, longest: Option<Duration>) -> Wake {
+        let state = self.lock();
+        let idle = |state: &mut Rung| !state.due && !state.stop;
+        let mut state = match longest {
+            None => self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(longest) => {
+                let waited = self.changed.wait_timeout_while(state, longest, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
         state.due = false;
         if state.stop { Wake::Stop } else { Wake::Due }
     }
@@ -74,19 +80,27 @@ impl Bell {
 
 /// The thread that flushes.
 pub(crate) fn flusher(shared: &Shared) {
-    run(shared, &shared.flusher, Chore::Flush, flush_what_is_due);
+    run(shared, &shared.flusher, Chore::Flush, Shared::time_to_flush, flush_what_is_due);
 }
 
 /// The thread that merges.
 pub(crate) fn compactor(shared: &Shared) {
-    run(shared, &shared.compactor, Chore::Compact, merge_what_is_due);
+    let mut last = Compacted::at_start(shared);
+    let pause = |shared: &Shared| shared.time_to_look_at_the_log();
+    run(shared, &shared.compactor, Chore::Compact, pause, |shared| merge_what_is_due(shared, &mut last));
 }
 
-fn run(shared: &Shared, bell: &Bell, chore: Chore, work: impl Fn(&Shared) -> Result<(), MaintenanceError>) {
+fn run(
+    shared: &Shared,
+    bell: &Bell,
+    chore: Chore,
+    pause: impl Fn(&Shared) -> Option<Duration>,
+    mut work: impl FnMut(&Shared) -> Result<(), MaintenanceError>,
+) {
     let mut backoff: Option<Duration> = None;
     loop {
         let woken = match backoff {
-            None => bell.wait(),
+            None => bell.wait(pause(shared)),
             Some(pause) => bell.pause(pause),
         };
         if woken == Wake::Stop {
@@ -111,15 +125,24 @@ fn run(shared: &Shared, bell: &Bell, chore: Chore, work: impl Fn(&Shared) -> Res
 
 fn flush_what_is_due(shared: &Shared) -> Result<(), MaintenanceError> {
     let turn = shared.take_flush_turn()?;
-    if shared.flush_is_due() || shared.views.load().frozen.is_some() || log_is_idle(shared) {
+    if shared.flush_is_due()
+        || shared.flush_time_has_come()
+        || shared.views.load().frozen.is_some()
+        || log_is_idle(shared)
+    {
         turn.flush()?;
     }
     Ok(())
 }
 
-fn merge_what_is_due(shared: &Shared) -> Result<(), MaintenanceError> {
+fn merge_what_is_due(shared: &Shared, last: &mut Compacted) -> Result<(), MaintenanceError> {
     if !shared.options.auto_flush {
         return Ok(());
+    }
+    if shared.compaction_is_due(last) {
+        let done = Compacted::now(shared);
+        shared.compact()?;
+        *last = done;
     }
     let turn = shared.take_merge_turn()?;
     if shared.views.load().ranges.len() >= range_tombstones::MANY {

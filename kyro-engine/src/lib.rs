@@ -75,6 +75,7 @@ mod stats;
 mod sync;
 mod threads;
 mod tiering;
+mod triggers;
 mod verify;
 mod view;
 mod visible;

@@ -162,7 +162,9 @@ impl FlushTurn<'_> {
                 },
             )?;
         }
-        self.shared.maintenance.flushes.fetch_add(u64::from(run.is_some()), Ordering::Relaxed);
+        let stats = &self.shared.maintenance;
+        stats.flushes.fetch_add(u64::from(run.is_some()), Ordering::Relaxed);
+        stats.flushed_at_millis.store(self.shared.millis(), Ordering::Relaxed);
         report.entries += run.as_ref().map_or(0, |run| run.len());
         report.bytes += run.as_ref().map_or(0, |run| run.file_bytes());
         self.shared.compactor.ring();

@@ -41,15 +41,37 @@ pub struct Options {
     pub durability: Durability,
     /// Size of a log segment in bytes, preallocated. Default 16 MiB.
     pub wal_segment_bytes: u64,
+    /// Memory for everything that grows with load, in bytes: recent writes (half of it, counting those that wait for a
+    /// flush), the queue of writers (an eighth), the columns of a run that is being written (an eighth); the rest is
+    /// for what flushes sort, frames and buffers. At least 16 MiB. Mapped files are not counted: the operating system
+    /// takes their pages back when it needs them. Default: none; the single options say it.
+    pub memory_budget: Option<u64>,
     /// Recent writes kept in memory before a flush starts, in bytes. While a flush is running, writers go on until
     /// four times as much is waiting, and are then held back. Default 64 MiB.
     pub delta_bytes: u64,
-    /// Operations taken after which a flush starts, whatever their size. Default: no such limit.
+    /// Operations taken after which a flush starts, whatever their size (`snapshot_every_n_appends` of the server).
+    /// Default: no such limit.
     pub flush_every_operations: Option<u64>,
     /// Bytes of log written since the last flush after which another starts. Default: no such limit (the delta's
     /// limit bounds the log too).
     pub wal_max_bytes: Option<u64>,
-    /// Whether flushes and merges start by themselves. Default true.
+    /// Segments of the log at which a flush starts, so that those it covers can go. A segment that no run covers is never
+    /// removed. Default: no such limit.
+    pub wal_max_segments: Option<u64>,
+    /// Time since the last flush after which another starts, when anything was written. Default: no such limit.
+    pub auto_snapshot: Option<Duration>,
+    /// Operations since the last flush after which they are to be under an index, which is what a flush does. Default:
+    /// no such limit.
+    pub rmi_rebuild_appends: Option<u64>,
+    /// The same, as a share of the entries in runs: 0.25 means a quarter as many operations. Default: no such limit.
+    pub rmi_rebuild_ratio: Option<f64>,
+    /// Time between full compactions, when anything was written. With
+    /// [`compact_when_wal_bytes`](Self::compact_when_wal_bytes), only when the log is of that size too. Default: never.
+    pub compact_interval: Option<Duration>,
+    /// Size of the log in bytes at which a full compaction starts, when anything was written since the last. Looked at
+    /// once a second. Default: never.
+    pub compact_when_wal_bytes: Option<u64>,
+    /// Whether flushes and merges start by themselves: without it none of these limits does anything. Default true.
     pub auto_flush: bool,
     /// Runs kept before some are merged. A read may look into each of them. Those of similar size are merged, so that
     /// a byte is written again only a few times; a larger bound means fewer times. There may be more of them while
@@ -72,9 +94,16 @@ impl Default for Options {
         Self {
             durability: Durability::Always,
             wal_segment_bytes: 16 << 20,
+            memory_budget: None,
             delta_bytes: 64 << 20,
             flush_every_operations: None,
             wal_max_bytes: None,
+            wal_max_segments: None,
+            auto_snapshot: None,
+            rmi_rebuild_appends: None,
+            rmi_rebuild_ratio: None,
+            compact_interval: None,
+            compact_when_wal_bytes: None,
             auto_flush: true,
             max_runs: 8,
             compaction_io_bytes_per_sec: None,
@@ -86,14 +115,49 @@ impl Default for Options {
     }
 }
 
+/// The smallest memory budget that is honoured.
+const MIN_MEMORY_BUDGET: u64 = 16 << 20;
+
+/// Memory for the columns of a run that is being written, without a budget.
+const COLUMN_BYTES: u64 = 32 << 20;
+
+impl Options {
+    fn share(&self, part: u64) -> Option<u64> {
+        self.memory_budget.map(|budget| budget.max(MIN_MEMORY_BUDGET) / part)
+    }
+
+    /// Recent writes after which a flush starts; four times as much may wait.
+    pub(crate) fn delta_share(&self) -> u64 {
+        self.share(8).map_or(self.delta_bytes, |share| share.min(self.delta_bytes))
+    }
+
+    /// Payload bytes that may wait for the committer, when a budget says it.
+    pub(crate) fn queue_share(&self) -> Option<u64> {
+        self.share(8)
+    }
+
+    /// Memory for the columns of a run that is being written; what is beyond waits in temporary files.
+    pub(crate) fn column_share(&self) -> usize {
+        let share = self.share(8).map_or(COLUMN_BYTES, |share| share.min(COLUMN_BYTES));
+        usize::try_from(share).unwrap_or(usize::MAX)
+    }
+}
+
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("durability", &self.durability)
             .field("wal_segment_bytes", &self.wal_segment_bytes)
+            .field("memory_budget", &self.memory_budget)
             .field("delta_bytes", &self.delta_bytes)
             .field("flush_every_operations", &self.flush_every_operations)
             .field("wal_max_bytes", &self.wal_max_bytes)
+            .field("wal_max_segments", &self.wal_max_segments)
+            .field("auto_snapshot", &self.auto_snapshot)
+            .field("rmi_rebuild_appends", &self.rmi_rebuild_appends)
+            .field("rmi_rebuild_ratio", &self.rmi_rebuild_ratio)
+            .field("compact_interval", &self.compact_interval)
+            .field("compact_when_wal_bytes", &self.compact_when_wal_bytes)
             .field("auto_flush", &self.auto_flush)
             .field("max_runs", &self.max_runs)
             .field("compaction_io_bytes_per_sec", &self.compaction_io_bytes_per_sec)

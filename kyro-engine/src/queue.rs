@@ -75,6 +75,7 @@ pub(crate) struct Queue {
     arrived: Condvar,
     room: Condvar,
     max_batches: usize,
+    max_bytes: u64,
     /// Writes held back, here and before.
     pub(crate) stalls: Stalls,
 }
@@ -92,10 +93,10 @@ struct Waiting {
 
 impl Waiting {
     /// Why another batch of so many bytes has to wait, if it has to.
-    fn lacks_room(&self, bytes: u64, max_batches: usize) -> Option<Stall> {
+    fn lacks_room(&self, bytes: u64, max_batches: usize, max_bytes: u64) -> Option<Stall> {
         if self.batches >= max_batches {
             Some(Stall::QueueBatches)
-        } else if self.bytes > 0 && self.bytes + bytes > MAX_QUEUED_BYTES {
+        } else if self.bytes > 0 && self.bytes + bytes > max_bytes {
             Some(Stall::QueueBytes)
         } else {
             None
@@ -110,8 +111,15 @@ impl Queue {
             arrived: Condvar::new(),
             room: Condvar::new(),
             max_batches: max_batches.max(1),
+            max_bytes: MAX_QUEUED_BYTES,
             stalls: Stalls::default(),
         }
+    }
+
+    /// With at most this many payload bytes waiting, where that is fewer.
+    pub(crate) fn bounded_by(mut self, bytes: Option<u64>) -> Self {
+        self.max_bytes = bytes.map_or(self.max_bytes, |bytes| bytes.min(self.max_bytes));
+        self
     }
 
     /// Puts a batch into the queue, or says at once why not.
@@ -120,7 +128,8 @@ impl Queue {
         if waiting.closed {
             return Err(WriteError::Closed);
         }
-        if let Some(stall) = waiting.lacks_room(write.payload.len() as u64, self.max_batches) {
+        if let Some(stall) = waiting.lacks_room(write.payload.len() as u64, self.max_batches, self.max_bytes)
+        {
             self.stalls.refused(stall);
             let reason = match stall {
                 Stall::QueueBytes => "too many bytes wait for the log",
@@ -136,7 +145,8 @@ impl Queue {
     pub(crate) fn write(&self, write: Write) -> Result<(), WriteError> {
         let mut waiting = self.lock();
         let mut stalled = None;
-        while let Some(stall) = waiting.lacks_room(write.payload.len() as u64, self.max_batches)
+        while let Some(stall) =
+            waiting.lacks_room(write.payload.len() as u64, self.max_batches, self.max_bytes)
             && !waiting.closed
         {
             stalled.get_or_insert_with(|| (stall, Instant::now()));

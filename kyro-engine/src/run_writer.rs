@@ -16,9 +16,6 @@ use crate::shared::{ProgressMeter, Shared};
 /// Bytes written before they are synced, so that the last sync, and others of the device meanwhile, do not wait long.
 const SYNC_BYTES: u64 = 16 << 20;
 
-/// Memory for the columns of a run that is being written; what is beyond waits in temporary files.
-const COLUMN_BYTES: usize = 32 << 20;
-
 /// A run file that grows. Whoever drops it before [`RunWriter::finish`] removes its file.
 pub(crate) struct RunWriter {
     path: PathBuf,
@@ -35,7 +32,8 @@ impl RunWriter {
         let info = RunInfo { uuid, database: shared.uuid, epoch: shared.manifest.current().epoch };
         let out = Sequential { file, at: 0, synced: 0, pace: Pace::new(shared, task) };
         let writer = Writer::new(out, info).map_err(|error| refused(&path, error))?;
-        let writer = writer.spill_beyond(COLUMN_BYTES, scratch_files(Arc::clone(&shared.storage), &path));
+        let writer = writer
+            .spill_beyond(shared.options.column_share(), scratch_files(Arc::clone(&shared.storage), &path));
         Ok(Self { path, writer, meter: ProgressMeter::new(&shared.options, task.name(), "entries") })
     }
 

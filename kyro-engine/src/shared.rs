@@ -14,7 +14,6 @@ use crate::histogram::{GROUP_SIZES, Recorder, SYNC_NANOS};
 use crate::manifest::ManifestFile;
 use crate::options::{OnProgress, Options, Progress};
 use crate::queue::Queue;
-use crate::range_tombstones;
 use crate::sources::{Sources, Views};
 use crate::stats::RecoveryStats;
 use crate::visible::Visible;
@@ -70,7 +69,7 @@ impl Shared {
             manifest,
             views: Views::new(sources),
             visible: Arc::new(Visible::new(next_offset)),
-            queue: Arc::new(Queue::new(options.max_queue)),
+            queue: Arc::new(Queue::new(options.max_queue).bounded_by(options.queue_share())),
             counters: Counters::default(),
             health: Health::default(),
             commits: CommitStats::default(),
@@ -99,29 +98,11 @@ impl Shared {
         self.dir.join(RUNS_DIR)
     }
 
-    /// Whether the recent writes have grown past what the options keep in memory or in the log.
-    pub(crate) fn flush_is_due(&self) -> bool {
-        let options = &self.options;
-        let delta = &self.views.load().delta;
-        let commits = &self.commits;
-        let segments = commits.wal_segments.load(Ordering::Relaxed);
-        let new_segments = segments.saturating_sub(commits.wal_segments_kept.load(Ordering::Relaxed));
-        options.auto_flush
-            && (delta.bytes() >= options.delta_bytes
-                || options.flush_every_operations.is_some_and(|limit| delta.operations() >= limit)
-                || new_segments >= MAX_NEW_SEGMENTS
-                || (delta.has_ranges() && delta.ranges().len() >= range_tombstones::MANY)
-                || options.wal_max_bytes.is_some_and(|limit| delta.log_bytes() >= limit))
-    }
-
     /// Whether writers have to wait for a flush: four times what the options keep in memory is waiting.
     pub(crate) fn is_over_budget(&self) -> bool {
-        self.views.load().memory_bytes() >= self.options.delta_bytes.max(1).saturating_mul(4)
+        self.views.load().memory_bytes() >= self.options.delta_share().max(1).saturating_mul(4)
     }
 }
-
-/// Segments that may come without a flush: each opening makes one, and reading them all back takes time.
-const MAX_NEW_SEGMENTS: u64 = 32;
 
 /// Name of the log's directory.
 pub(crate) const WAL_DIR: &str = "wal";
@@ -232,6 +213,8 @@ pub(crate) struct MaintenanceStats {
     pub(crate) compaction_bytes: AtomicU64,
     pub(crate) index_builds: AtomicU64,
     pub(crate) last_index_nanos: AtomicU64,
+    /// When the last flush ended, in milliseconds since the opening.
+    pub(crate) flushed_at_millis: AtomicU64,
 }
 
 /// Reports progress of one task a few times a second.
