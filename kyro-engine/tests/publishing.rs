@@ -120,3 +120,31 @@ fn a_run_goes_only_when_no_manifest_on_the_disk_can_name_it() {
     }
     assert!(unnamed > 0, "no opening removed a run");
 }
+
+/// A flush over several segments, cut at each of its operations: the log goes only when the run that covers it is
+/// durable and named.
+#[test]
+fn a_flush_cut_anywhere_loses_nothing() {
+    let disk = SimDisk::new();
+    let open = |disk: &SimDisk| Engine::open_on(Arc::new(disk.clone()), Path::new(DIR), options());
+    let engine = open(&disk).unwrap();
+    for key in 0..40 {
+        engine.put(key, [key as u8; 1500]).unwrap();
+    }
+    disk.record_history();
+    let report = engine.flush().unwrap();
+    assert!(report.segments_removed > 0, "{report:?}");
+    let moments = disk.take_history();
+    assert!(moments.len() > 15, "{} operations", moments.len());
+    for moment in moments {
+        for manner in [0, 1, 2 + moment.operation, 100 + moment.operation] {
+            let context = format!("cut before operation {}, manner {manner}", moment.operation);
+            let engine = open(&moment.disk.crash(manner))
+                .unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
+            for key in 0..40 {
+                let found = engine.get(key).unwrap();
+                assert_eq!(found.as_deref(), Some(&[key as u8; 1500][..]), "{context}: key {key}");
+            }
+        }
+    }
+}

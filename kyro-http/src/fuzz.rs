@@ -8,11 +8,13 @@
     reason = "a fuzz body stops at the first thing it did not expect"
 )]
 
+use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use crate::decimal::parse_u64;
 use crate::fields::{Object, Query, path_number};
+use crate::frame::{Kind, RECORD_BYTES, read_keys, read_operations, write_header};
 use crate::host_check::names_loopback;
 use crate::problem::Problem;
 use crate::route::{Access, Route};
@@ -58,6 +60,40 @@ pub fn json_body(data: &[u8]) {
         (Err(error), Some(Value::String(_)), None) => panic!("a string refused: {error}"),
         (Err(error), ..) => drop(Problem::from(error)),
     }
+}
+
+/// Any bytes as a binary frame, as they are and behind a header that fits: refused, or read as operations and keys that
+/// are slices of it, by the reader of bodies and by the reader of files alike.
+pub fn binary_frame(data: &[u8]) {
+    understand_frame(data);
+    for kind in [Kind::Operations, Kind::Keys] {
+        for records in
+            [None, Some(data.len() as u64 / 24), Some(u64::from(data.first().copied().unwrap_or(0)))]
+        {
+            let mut framed = Vec::new();
+            write_header(&mut framed, kind, records);
+            framed.extend_from_slice(data);
+            understand_frame(&framed);
+        }
+    }
+}
+
+fn understand_frame(data: &[u8]) {
+    const LIMIT: u32 = 1000;
+    let bytes = Bytes::copy_from_slice(data);
+    match read_keys(bytes.clone()) {
+        Ok(keys) => assert!(keys.len() * 8 <= data.len()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    match read_operations(bytes, LIMIT) {
+        Ok(operations) => {
+            let values: usize = operations.iter().map(|operation| operation.op.bytes()).sum();
+            assert!(values + operations.len() * RECORD_BYTES <= data.len(), "more came out than went in");
+            assert!(operations.iter().all(|operation| operation.op.bytes() <= LIMIT as usize));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    records(&[&[3], data].concat());
 }
 
 /// Any text as a query string and as a path.
@@ -133,7 +169,7 @@ pub fn headers(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{headers, json_body, query, records};
+    use super::{binary_frame, headers, json_body, query, records};
 
     /// Random texts of these pieces, which a seed determines.
     fn texts(seed: u64, count: usize, pieces: &'static [&'static str]) -> impl Iterator<Item = Vec<u8>> {
@@ -229,6 +265,12 @@ mod tests {
             "bearer",
         ];
         texts(33, 20_000, pieces).for_each(|text| headers(&text));
+    }
+
+    #[test]
+    fn random_frames() {
+        let pieces = &["KYF1", "\u{1}", "\u{2}", "\0\0\0", "\0\0\0\0\0\0\0\0", "\u{3}\0\0\0", "abc"];
+        texts(35, 20_000, pieces).for_each(|text| binary_frame(&text));
     }
 
     #[test]

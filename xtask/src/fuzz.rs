@@ -147,6 +147,7 @@ mod tests {
             "kyro-rmi/build_and_look_up",
             "kyro-engine/manifest",
             "kyro-engine/payload",
+            "kyro-http/binary_frame",
             "kyro-http/json_body",
             "kyro-http/query",
             "kyro-http/headers",

@@ -6,14 +6,16 @@
     reason = "a fuzz body stops by panicking"
 )]
 
+use super::binary_records::BinaryRecords;
 use super::csv_records::CsvRecords;
 use super::ndjson_records::NdjsonRecords;
 use super::records::Records;
 
-/// Any bytes as NDJSON or as CSV: every record is counted on a line of its own, in order, and the reading ends.
+/// Any bytes as NDJSON, CSV or a binary frame: every record is counted on a line of its own, in order, and the reading ends.
 pub fn records(data: &[u8]) {
     let Some((mode, file)) = data.split_first() else { return };
-    match mode % 3 {
+    match mode % 4 {
+        3 => read(&mut BinaryRecords::new(file, 1000), file.len()),
         0 => read(&mut NdjsonRecords::new(file, 1000), file.len()),
         1 => drop(
             CsvRecords::new(file, "key", Some("value"), 1000)
