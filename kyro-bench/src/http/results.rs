@@ -165,7 +165,7 @@ impl fmt::Display for Results {
             "{records} records of {value_bytes} B in one compacted run, warm; the server on processor {}, the client on {}; \
              {connections} keep-alive connections. Medians of {repeats} interleaved runs of {seconds} s, ± half the range; \
              ratios are of runs of one repeat. Status and every byte of every answer were checked. *Bare hyper* answers \
-             every request with the same 64 bytes, in the runtime that the server has, on the server's processor.\n",
+             every request with the same 64 bytes, in a multi-threaded runtime with one worker, on the server's processor.\n",
             processors.0, processors.1
         )?;
         let mut table = Table::new([

@@ -159,7 +159,8 @@ pub fn run(plan: &Plan) -> Result<Report<Results>, HttpBenchError> {
 fn server(plan: &Plan, data: &Path) -> Command {
     let mut command = Command::new(&plan.server);
     command.arg("--data-dir").arg(data).args(["serve", "127.0.0.1", "0"]);
-    command.args(["--max-connections", &(plan.idle_connections + 4 * plan.connections + 64).to_string()]);
+    let connections = (plan.idle_connections + 4 * plan.connections + 64).to_string();
+    command.env("KYRODB_MAX_CONNECTIONS", &connections).env("KYRODB_MAX_CONNECTIONS_PER_IP", &connections);
     command.env("KYRODB_RL_DATA_RPS", "0").env("KYRODB_RL_ADMIN_RPS", "0").env("KYRODB_WARM_ON_START", "1");
     command.env("RUST_LOG", "warn").env("KYRODB_IDLE_TIMEOUT", "600");
     command
