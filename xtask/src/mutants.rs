@@ -35,7 +35,6 @@ const fn mutant(
 const WAL: &str = "kyro-wal";
 const ENGINE: &str = "kyro-engine";
 const LOG_CUT: &str = "no_power_cut_loses_or_invents_a_frame";
-const ONE_BATCH: &str = "a_batch_is_whole_or_absent_at_any_cut";
 const ONE_FLUSH: &str = "a_flush_cut_anywhere_loses_nothing";
 const FAULT: &str = "no_fault_loses_or_invents_a_frame";
 const RETRY: &str = "a_refused_group_does_not_come_back_with_its_retry";
@@ -59,7 +58,7 @@ const MUTANTS: &[Mutant] = &[
     ),
     mutant("non_atomic_manifest", "the manifest is overwritten in place", ENGINE, "publishing", ONE_FLUSH),
     mutant("reuse_offset", "offsets of a cut tail are given out again", WAL, "crash", LOG_CUT),
-    mutant("split_batch", "a batch is two frames", ENGINE, "crash", ONE_BATCH),
+    mutant("split_batch", "a batch is two frames", ENGINE, "crash", ENGINE_CUT),
     mutant(
         "trust_stale_frame",
         "checksums do not depend on database, segment and epoch",
