@@ -33,7 +33,18 @@ async fn long<T: Send + 'static>(
     document: impl FnOnce(&T) -> String + Send + 'static,
 ) -> Answer {
     let wait = call.query(&["wait"])?.truth("wait")?.unwrap_or(true);
-    let app = call.app;
+    run(call.app, wait, kind, histogram, work, document).await
+}
+
+/// As [`long`], once the request is read.
+pub(crate) async fn run<T: Send + 'static, E: Into<Problem> + 'static>(
+    app: Arc<App>,
+    wait: bool,
+    kind: Kind,
+    histogram: Option<fn(&Metrics) -> &Histogram>,
+    work: impl FnOnce(&Engine) -> Result<T, E> + Send + 'static,
+    document: impl FnOnce(&T) -> String + Send + 'static,
+) -> Answer {
     let engine = app.engine()?.clone();
     let running = app.tasks.begin(kind);
     let id = running.task().id;
@@ -50,7 +61,7 @@ async fn long<T: Send + 'static>(
                 Ok(text)
             }
             Err(error) => {
-                let problem = Problem::from(error);
+                let problem: Problem = error.into();
                 running.failed(&problem.detail);
                 Err(problem)
             }

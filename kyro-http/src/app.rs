@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -52,12 +53,19 @@ pub(crate) struct App {
     pub(crate) exposition: Exposition,
     pub(crate) connections: Connections,
     pub(crate) tasks: Arc<Tasks>,
+    /// Where checkpoints may be made.
+    pub(crate) backup_root: Option<PathBuf>,
     started: Instant,
     request_ids: RequestIds,
 }
 
 impl App {
-    pub(crate) fn new(access: AccessConfig, limits: Limits, rates: RateLimits) -> Self {
+    pub(crate) fn new(
+        access: AccessConfig,
+        limits: Limits,
+        rates: RateLimits,
+        backup_root: Option<PathBuf>,
+    ) -> Self {
         let engine = Arc::new(OnceLock::new());
         let rates = Arc::new(rates);
         let metrics = Arc::new(Metrics::default());
@@ -70,6 +78,7 @@ impl App {
             request_ids: RequestIds::new(),
             connections: Connections::default(),
             tasks: Arc::default(),
+            backup_root,
             started: Instant::now(),
             engine,
             access,

@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) rates: [Rate; Class::ALL.len()],
     /// Threads that serve connections.
     pub(crate) threads: usize,
+    /// Where checkpoints may be made.
+    pub(crate) backup_root: Option<PathBuf>,
 }
 
 /// Who may do what.
@@ -116,6 +118,7 @@ impl Config {
                 proxies: Proxies(arguments.edge.trusted_proxies.clone()),
                 log: arguments.edge.access_log,
             },
+            backup_root: arguments.edge.backup_root.clone(),
             threads: threads(arguments.edge.threads),
             limits: limits(arguments)?,
             rates: rates(&arguments.rates),

@@ -10,7 +10,8 @@ use crate::fields::path_number;
 use crate::problem::{Code, Problem};
 use crate::route::Route;
 use crate::{
-    admin, batch, changes, kv, kv_resource, load_stream, mget, replay, scan, stats_document, subscribe,
+    admin, backup, batch, changes, kv, kv_resource, load_stream, mget, replay, scan, stats_document,
+    subscribe,
 };
 
 /// Answers what is answered without waiting; `None` for everything else. The handler may take the request's headers.
@@ -55,6 +56,7 @@ pub(crate) async fn answer_later(route: Route, call: Call) -> Answer {
         (Route::Scan, _) => scan::get(call),
         (Route::Count, _) => scan::count(call).await,
         (Route::Select, _) => scan::select(call).await,
+        (Route::Range, _) => scan::delete_range(call).await,
         (Route::Replay, Method::POST) => replay::post(call).await,
         (Route::Replay, _) => replay::get(call).await,
         (Route::Subscribe, _) => subscribe::get(call).await,
@@ -63,6 +65,7 @@ pub(crate) async fn answer_later(route: Route, call: Call) -> Answer {
         (Route::Warmup, _) => admin::warm_up(call).await,
         (Route::Snapshot, _) => admin::snapshot(call).await,
         (Route::Compact, _) => admin::compact(call).await,
+        (Route::Backup, _) => backup::post(call).await,
         (Route::Task, Method::DELETE) => admin::cancel_task(&call),
         (Route::Task, _) => admin::task(&call),
         _ => Err(Problem::new(Code::UnknownPath, "there is no such path")),

@@ -10,6 +10,7 @@ mod access_log;
 mod admin;
 mod answer;
 mod app;
+mod backup;
 mod batch;
 mod body;
 mod build_info;

@@ -51,10 +51,19 @@ impl Cut {
 const SHARDS: usize = 32;
 
 /// What one thread counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shard {
     requests: [Statuses; ROUTES],
     durations: [Histogram; ROUTES],
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            requests: std::array::from_fn(|_| Statuses::default()),
+            durations: std::array::from_fn(|_| Histogram::default()),
+        }
+    }
 }
 
 #[derive(Debug, Default)]

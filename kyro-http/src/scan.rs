@@ -1,6 +1,6 @@
-//! `/v1/scan`, `/v1/count`, `/v1/select`: keys in their order, from one view.
+//! `/v1/scan`, `/v1/count`, `/v1/select`, `/v1/range`: keys in their order, from one view.
 
-use kyro_engine::{ReadError, Scan, ScanIter};
+use kyro_engine::{Batch, ReadError, Scan, ScanIter};
 use tokio::task::spawn_blocking;
 
 use crate::answer::{self, Answer};
@@ -12,6 +12,7 @@ use crate::frame;
 use crate::kv::{not_found, write_bytes, write_key};
 use crate::problem::Problem;
 use crate::streaming::{CHUNK_BYTES, Place, Source, stream};
+use crate::write::commit;
 
 /// `GET /v1/scan`: streamed from one view. A scan that ends at its limit and has more says where to go on.
 pub(crate) fn get(call: Call) -> Answer {
@@ -131,6 +132,23 @@ pub(crate) async fn count(call: Call) -> Answer {
         spawn_blocking(move || engine.count(from..=to)).await.map_err(|error| internal(&error))??
     };
     Ok(answer::json(format!("{{\"count\":{count}}}")))
+}
+
+/// `DELETE /v1/range`: removes every key from `from` to `to`, as one operation. Both ends must be named: nothing that was
+/// left out removes everything.
+pub(crate) async fn delete_range(call: Call) -> Answer {
+    let query = call.query(&["from", "to"])?;
+    let (from, to) = (query.u64("from")?, query.u64("to")?);
+    if from > to {
+        return Err(FieldError::invalid("to", "must not be below `from`").into());
+    }
+    let (_, _, app, _) = call.read_body().await?;
+    let batch = || {
+        let mut batch = Batch::with_capacity(32);
+        batch.delete_range(from..=to);
+        batch
+    };
+    Ok(answer::offset(commit(app.engine()?, batch).await?.first_offset))
 }
 
 /// `GET /v1/select`: the entry at a rank, counted from 0 in the order of the keys.

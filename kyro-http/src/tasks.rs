@@ -21,6 +21,7 @@ pub(crate) enum Kind {
     BuildIndex,
     WarmUp,
     Load,
+    Backup,
 }
 
 impl Kind {
@@ -31,6 +32,7 @@ impl Kind {
             Self::BuildIndex => "rmi_build",
             Self::WarmUp => "warmup",
             Self::Load => "load",
+            Self::Backup => "backup",
         }
     }
 
@@ -40,6 +42,7 @@ impl Kind {
             Self::Snapshot => task == "flush" || task == "index",
             Self::Compact | Self::BuildIndex => ["flush", "compact", "index"].contains(&task),
             Self::WarmUp => task == "warm-up",
+            Self::Backup => task == "checkpoint" || task == "flush",
             Self::Load => false,
         }
     }

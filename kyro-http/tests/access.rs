@@ -38,6 +38,8 @@ const ROUTES: &[(&str, &str, &str, &str, Needs)] = &[
     ("/v1/select", "GET", "/v1/select?rank=0", "", Needs::ReadToken),
     ("/v1/load", "POST", "/v1/load", r#"{"key":8,"value":"canary-value"}"#, Needs::FullToken),
     ("/v1/changes", "GET", "/v1/changes", "", Needs::ReadToken),
+    ("/v1/range", "DELETE", "/v1/range?from=1000&to=2000", "", Needs::FullToken),
+    ("/v1/backup", "POST", "/v1/backup", r#"{"name":"n"}"#, Needs::FullToken),
     ("/v1/tasks", "GET", "/v1/tasks", "", Needs::ReadToken),
     ("/v1/tasks/{id}", "GET", "/v1/tasks/1", "", Needs::ReadToken),
     ("/v1/tasks/{id}", "DELETE", "/v1/tasks/1", "", Needs::FullToken),
@@ -118,6 +120,7 @@ fn every_route_asks_for_its_token() {
                     (_, "/v1/lookup_raw?key=7") => 204,
                     ("DELETE", "/v1/kv/8") if credentials == Some("bearer canary-full") => 404,
                     ("DELETE", "/v1/tasks/1") => 409,
+                    (_, "/v1/backup") => 403, // without --backup-root, after the token is looked at
                     _ => 200,
                 };
                 let expected = match (needs, kind) {
@@ -143,6 +146,9 @@ fn every_route_asks_for_its_token() {
                 );
                 match expected {
                     401 => assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"kyrodb\"")),
+                    403 if *target == "/v1/backup" && kind == "full" => {
+                        assert_eq!(answer.code(), "backups_off")
+                    }
                     403 => assert_eq!(answer.code(), "forbidden"),
                     _ => {}
                 }

@@ -174,6 +174,19 @@ fn a_scan_goes_through_the_keys_in_order_and_on_behind_its_cursor() {
     assert_eq!(server.get("/v1/select?rank=2").json(), json!({ "key": 4, "offset": 5, "value": "v4" }));
     assert_eq!(server.get("/v1/select?rank=6").code(), "not_found");
     assert_eq!(server.get("/v1/select").code(), "missing_field");
+
+    let delete = |target: &str| server.connect().request("DELETE", target, &[], b"");
+    for (target, code) in [
+        ("/v1/range", "missing_field"),
+        ("/v1/range?from=3", "missing_field"),
+        ("/v1/range?from=5&to=3", "invalid_field"),
+    ] {
+        assert_eq!(delete(target).code(), code, "{target}");
+    }
+    assert_eq!(keys("/v1/scan").len(), 6);
+    assert_eq!(delete("/v1/range?from=3&to=5").json(), json!({ "offset": 6 }));
+    assert_eq!(keys("/v1/scan"), [1, 7, 9]);
+    assert_eq!((server.get("/v1/get_fast/4").status, server.get("/v1/get_fast/7").status), (404, 200));
 }
 
 #[test]
@@ -272,6 +285,32 @@ fn long_work_can_be_left_to_itself() {
     assert_eq!((&stats["runs"][0]["entries"], &stats["next_offset"]), (&json!(1), &json!(1)));
     assert!(
         stats["index"]["bits_per_key"].as_f64().unwrap() > 0.0 && stats["memory"]["resident_bytes"].is_u64()
+    );
+}
+
+#[test]
+fn a_backup_is_a_database_under_the_root_and_nowhere_else() {
+    let (parent, dir) = fresh();
+    let root = parent.path().join("backups");
+    std::fs::create_dir(&root).unwrap();
+    let server = Server::start_with(&dir, &["--backup-root", root.to_str().unwrap()]);
+    server.put(1, "kept");
+    let made = server.post("/v1/backup", r#"{"name":"one"}"#);
+    assert_eq!((made.status, &made.json()["next_offset"]), (200, &json!(1)), "{}", made.text());
+    server.put(1, "later");
+    assert_eq!(server.post("/v1/backup", r#"{"name":"one"}"#).code(), "backup_exists");
+    for name in ["..", "../two", "/tmp/two", "", "two/three", "two.partial"] {
+        let answer = server.post("/v1/backup", json!({ "name": name }).to_string());
+        assert_eq!(answer.code(), "invalid_field", "{name}");
+    }
+    let inside: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(inside, ["one"]);
+    assert_eq!(server.get("/v1/tasks/1").json()["kind"], "backup");
+    let copy = Server::start(&root.join("one"));
+    assert_eq!(copy.get("/v1/get_fast/1").text(), "kept");
+    assert_eq!(
+        Server::start(&parent.path().join("other")).post("/v1/backup", r#"{"name":"x"}"#).code(),
+        "backups_off"
     );
 }
 

@@ -86,6 +86,12 @@ fn examples() -> Vec<Example> {
             r#"[{"op":"delete","key":9,"if_present":true}]"#,
         ),
         headed(example("/v1/kv/{key}", "PUT", "/v1/kv/7", 412), "if-none-match", "*"),
+        example("/v1/range", "DELETE", "/v1/range?from=1000&to=2000", 200),
+        example("/v1/range", "DELETE", "/v1/range?from=1000", 400),
+        with(example("/v1/backup", "POST", "/v1/backup", 200), r#"{"name":"one"}"#),
+        with(example("/v1/backup", "POST", "/v1/backup?wait=false", 202), r#"{"name":"two"}"#),
+        with(example("/v1/backup", "POST", "/v1/backup", 400), r#"{"name":"../one"}"#),
+        with(example("/v1/backup", "POST", "/v1/backup", 409), r#"{"name":"one"}"#),
         with(example("/v1/mget", "POST", "/v1/mget", 200), "[7]"),
         with(example("/v1/mget", "POST", "/v1/mget", 400), "7"),
         with(example("/v1/mget", "POST", "/v1/mget", 413), many("7")),
@@ -158,7 +164,10 @@ fn examples() -> Vec<Example> {
 /// A server with history that is gone, one key, and a task.
 fn server(dir: &std::path::Path) -> Server {
     let limits = ["--max-body-bytes", "100000", "--max-value-bytes", "50000", "--max-batch-keys", "10"];
-    let server = Server::start_with(dir, &[&limits[..], &["--wal-segment-bytes", "65536"]].concat());
+    let backups = dir.with_file_name("backups");
+    std::fs::create_dir_all(&backups).unwrap();
+    let more = ["--wal-segment-bytes", "65536", "--backup-root", backups.to_str().unwrap()];
+    let server = Server::start_with(dir, &[&limits[..], &more].concat());
     for _ in 0..5 {
         server.put(7, &"x".repeat(40_000));
     }

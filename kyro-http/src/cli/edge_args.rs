@@ -1,5 +1,7 @@
 //! Flags about clients: proxies, how much one address may have open, how much one request may hold, what is logged.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::access_log::AccessLog;
@@ -24,6 +26,9 @@ pub(crate) struct EdgeArgs {
     /// Requests that get a line in the log
     #[arg(long, env = "KYRODB_ACCESS_LOG", value_name = "WHICH", default_value = "admin")]
     pub(crate) access_log: AccessLog,
+    /// The one directory under which /v1/backup makes its checkpoints; without it there are none
+    #[arg(long, env = "KYRODB_BACKUP_ROOT", value_name = "DIR")]
+    pub(crate) backup_root: Option<PathBuf>,
     /// Threads that serve connections; 0 = one for each processor
     #[arg(long, env = "KYRODB_THREADS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=256))]
     pub(crate) threads: u32,
