@@ -115,6 +115,7 @@ fn run(
             }
             Err(MaintenanceError::Closed | MaintenanceError::Poisoned { .. }) => return,
             Err(error) => {
+                shared.note_failure(&error);
                 shared.health.set_failure(chore, Some(describe(&error)));
                 let pause = backoff.map_or(Duration::from_millis(50), |pause| pause * 2);
                 backoff = Some(pause.min(MAX_BACKOFF));

@@ -46,6 +46,8 @@ pub struct Batch {
     payload: Vec<u8>,
     operations: usize,
     largest_value: usize,
+    /// Whether it holds a put or an event.
+    grows: bool,
     /// Checked when the batch is committed; not part of its bytes.
     conditions: Vec<Precondition>,
     range_deletes: usize,
@@ -132,6 +134,11 @@ impl Batch {
         self.largest_value
     }
 
+    /// Whether it adds to what is stored: deletes do not, in the end.
+    pub(crate) fn grows(&self) -> bool {
+        self.grows
+    }
+
     pub(crate) fn take_conditions(&mut self) -> Vec<Precondition> {
         std::mem::take(&mut self.conditions)
     }
@@ -163,6 +170,7 @@ impl Batch {
         self.payload.put_u32_le(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         self.payload.put_slice(bytes);
         self.largest_value = self.largest_value.max(bytes.len());
+        self.grows = true;
         self
     }
 }

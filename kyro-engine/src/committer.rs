@@ -22,6 +22,7 @@ use crate::options::Durability;
 use crate::queue::{Patience, Request, Requests, Write};
 use crate::reading::Reading;
 use crate::shared::Shared;
+use crate::stalls::Stall;
 
 pub(crate) use log::{Log, Start};
 
@@ -34,6 +35,15 @@ const MAX_GROUP_BATCHES: usize = 1024;
 /// A group waits for writers at most this part of the last sync's time, and at most this long.
 const LINGER_SHARE: u32 = 4;
 const MAX_LINGER: Duration = Duration::from_millis(1);
+
+/// And for so many quarters of those who are expected: the last ones get ready while the sync runs.
+const EXPECTED_PARTS: usize = 3;
+
+/// Size of a segment that is begun while the disk is full.
+const SMALL_SEGMENT: u64 = 64 << 10;
+
+/// How often a full disk is looked at.
+const FULL_RETRY: Duration = Duration::from_millis(200);
 
 /// A batch whose frame is in the log's buffer.
 #[derive(Debug)]
@@ -132,6 +142,9 @@ impl Committer {
         if self.shared.health.poisoned().is_some() {
             return Patience::Forever;
         }
+        if self.shared.ballast.is_released() {
+            return Patience::Until(Instant::now() + FULL_RETRY.min(self.shared.options.confirm_after));
+        }
         match self.shared.options.durability {
             Durability::Interval(period) if self.unsynced => Patience::Until(self.last_sync + period),
             Durability::Always | Durability::Interval(_) if self.unconfirmed => {
@@ -201,10 +214,11 @@ impl Committer {
                 break;
             }
             next = self.requests.next(Patience::None);
-            if next.is_none() && batches < self.expected_batches && self.syncs_every_group() {
+            let wanted = self.expected_batches * EXPECTED_PARTS / 4;
+            if next.is_none() && batches < wanted && self.syncs_every_group() {
                 let deadline = *deadline
                     .get_or_insert_with(|| Instant::now() + (self.sync_time / LINGER_SHARE).min(MAX_LINGER));
-                next = self.requests.next(Patience::Until(deadline));
+                next = self.requests.next(Patience::Batches(deadline, wanted - batches));
             }
         }
         self.finish_group();
@@ -216,7 +230,13 @@ impl Committer {
     }
 
     fn append(&mut self, write: Write) {
-        let Write { payload, operations, conditions, sync, promise } = write;
+        let Write { payload, operations, conditions, grows, sync, promise } = write;
+        let shared = &self.shared;
+        if grows && shared.ballast.is_released() && !shared.ballast.restore(&*shared.storage) {
+            shared.queue.stalls.refused(Stall::StorageFull);
+            let reason = "the disk was full, and there is not enough space again yet".into();
+            return promise.fill(Err(WriteError::StorageFull { reason }));
+        }
         let Some(promise) = self.check(&conditions, promise) else { return };
         let wal = match self.live() {
             Ok(wal) => wal,
@@ -295,6 +315,8 @@ impl Committer {
         if self.group.pending.is_empty() {
             return Ok(());
         }
+        let full = self.shared.ballast.is_released() && !wal.stats().spare;
+        wal.set_segment_bytes(if full { SMALL_SEGMENT } else { self.shared.options.wal_segment_bytes });
         if let Err(error) = wal.write_group() {
             // The log has dropped the group and taken its offsets back, whatever the error.
             return Err(self.failed(&error));
@@ -354,7 +376,8 @@ impl Committer {
 
     fn after_group(&mut self) {
         self.publish_log_stats();
-        if let Log::Live(wal) = &self.log
+        if !self.shared.ballast.is_released()
+            && let Log::Live(wal) = &self.log
             && let Some(job) = wal.spare_job()
         {
             // When the last job is still running, rotation may have to preallocate itself.

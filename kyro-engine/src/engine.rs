@@ -115,7 +115,8 @@ impl Engine {
     /// # Errors
     /// See [`MaintenanceError`]; the state before stays in force.
     pub fn flush(&self) -> Result<FlushReport, MaintenanceError> {
-        let report = self.shared.take_flush_turn()?.flush()?;
+        let flushed = self.shared.take_flush_turn()?.flush();
+        let report = flushed.inspect_err(|error| self.shared.note_failure(error))?;
         let options = &self.shared.options;
         if !options.auto_flush && self.shared.views.load().runs.len() > options.max_runs {
             self.shared.take_merge_turn()?.merge_tiers()?;
@@ -129,7 +130,7 @@ impl Engine {
     /// # Errors
     /// See [`MaintenanceError`]; the state before stays in force.
     pub fn compact(&self) -> Result<CompactReport, MaintenanceError> {
-        self.shared.compact()
+        self.shared.compact().inspect_err(|error| self.shared.note_failure(error))
     }
 
     /// Brings every live key under a verified index: flushes, and counts what the runs' indexes answer for.

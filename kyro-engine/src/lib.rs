@@ -30,6 +30,7 @@
 //! runs: index, window, entry.
 
 mod background;
+mod ballast;
 mod batch;
 mod bulk;
 mod checkpoint;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use kyro_wal::storage::{LockError, LockGuard, Storage, write_atomically};
 use kyro_wal::{CleanMark, Expected, Identity, Recovery, Tail, Wal};
 
+use crate::ballast;
 use crate::committer::{Log, Start};
 use crate::delta::Delta;
 use crate::error::OpenError;
@@ -140,7 +141,9 @@ pub(crate) fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuar
 pub(crate) fn refuse_foreign(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
     let names =
         storage.list(dir).map_err(|source| OpenError::Io { doing: "list", path: dir.to_owned(), source })?;
-    let ours = |name: &str| ["LOCK", WAL_DIR, RUNS_DIR].contains(&name) || name.starts_with(FILE_NAME);
+    let ours = |name: &str| {
+        ["LOCK", WAL_DIR, RUNS_DIR, ballast::FILE_NAME].contains(&name) || name.starts_with(FILE_NAME)
+    };
     match names.iter().find(|name| !ours(name)) {
         Some(foreign) if !names.iter().any(|name| name == FILE_NAME) => Err(OpenError::NotADatabase {
             dir: dir.to_owned(),

@@ -85,6 +85,9 @@ pub struct Options {
     pub max_queue: usize,
     /// Idle time after which the last group gets a witness (an empty confirming frame). Default 20 ms.
     pub confirm_after: Duration,
+    /// Bytes kept back in a file, and given up when the disk is full, so that deletes, flushes and merges still run. 0 for
+    /// none. Default 4 MiB.
+    pub ballast_bytes: u64,
     /// Called with the progress of long operations. Default: nobody.
     pub on_progress: Option<OnProgress>,
 }
@@ -110,6 +113,7 @@ impl Default for Options {
             max_value_bytes: 16 << 20,
             max_queue: 4096,
             confirm_after: Duration::from_millis(20),
+            ballast_bytes: 4 << 20,
             on_progress: None,
         }
     }
@@ -164,6 +168,7 @@ impl fmt::Debug for Options {
             .field("max_value_bytes", &self.max_value_bytes)
             .field("max_queue", &self.max_queue)
             .field("confirm_after", &self.confirm_after)
+            .field("ballast_bytes", &self.ballast_bytes)
             .finish_non_exhaustive()
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Write {
     pub(crate) operations: u32,
     /// What must hold for it to be written.
     pub(crate) conditions: Vec<Precondition>,
+    /// Whether it adds to what is stored.
+    pub(crate) grows: bool,
     /// Whether it is acknowledged only after a sync, whatever the mode.
     pub(crate) sync: bool,
     pub(crate) promise: Promise,
@@ -86,8 +88,9 @@ struct Waiting {
     batches: usize,
     bytes: u64,
     closed: bool,
-    /// Whether the committer sleeps, and how many writers do: nobody is woken for nothing.
+    /// Whether the committer sleeps, until how many batches wait, and how many writers sleep: nobody is woken for nothing.
     committer_sleeps: bool,
+    wake_at: usize,
     writers_asleep: usize,
 }
 
@@ -175,12 +178,14 @@ impl Queue {
     }
 
     fn put(&self, mut waiting: MutexGuard<'_, Waiting>, request: Request) {
+        let mut wake = true;
         if let Request::Write(write) = &request {
             waiting.batches += 1;
             waiting.bytes += write.payload.len() as u64;
+            wake = waiting.batches >= waiting.wake_at;
         }
         waiting.requests.push_back(request);
-        if std::mem::take(&mut waiting.committer_sleeps) {
+        if wake && std::mem::take(&mut waiting.committer_sleeps) {
             drop(waiting);
             self.arrived.notify_one();
         }
@@ -195,6 +200,9 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) struct Requests {
     queue: Arc<Queue>,
+    /// Taken out of the queue and not served yet; they no longer count against its bounds.
+    taken: VecDeque<Request>,
+    taken_batches: usize,
 }
 
 /// How long [`Requests::next`] waits.
@@ -202,38 +210,43 @@ pub(crate) struct Requests {
 pub(crate) enum Patience {
     Forever,
     Until(Instant),
+    /// Until so many batches wait, or anything else does, or the time has come; then whatever is there.
+    Batches(Instant, usize),
     None,
 }
 
 impl Requests {
     pub(crate) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue }
+        Self { queue, taken: VecDeque::new(), taken_batches: 0 }
     }
 
     /// The next request; `None` when there is none in time.
-    pub(crate) fn next(&self, patience: Patience) -> Option<Request> {
+    pub(crate) fn next(&mut self, patience: Patience) -> Option<Request> {
+        if self.taken.is_empty() {
+            self.take(patience);
+        }
+        let request = self.taken.pop_front()?;
+        self.taken_batches -= usize::from(matches!(request, Request::Write(_)));
+        Some(request)
+    }
+
+    /// Takes everything that waits, once that is enough: with one lock for all of it.
+    fn take(&mut self, patience: Patience) {
+        let wanted = if let Patience::Batches(_, wanted) = patience { wanted } else { 1 };
         let mut waiting = self.queue.lock();
-        loop {
-            if let Some(request) = waiting.requests.pop_front() {
-                if let Request::Write(write) = &request {
-                    waiting.batches -= 1;
-                    waiting.bytes -= write.payload.len() as u64;
-                    if waiting.writers_asleep > 0 {
-                        self.queue.room.notify_all();
-                    }
-                }
-                return Some(request);
-            }
+        while waiting.batches < wanted && waiting.batches == waiting.requests.len() {
             let left = match patience {
-                Patience::None => return None,
+                Patience::None => break,
                 Patience::Forever => None,
-                Patience::Until(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
+                Patience::Until(deadline) | Patience::Batches(deadline, _) => {
+                    Some(deadline.saturating_duration_since(Instant::now()))
+                }
             };
-            waiting.committer_sleeps = true;
+            (waiting.committer_sleeps, waiting.wake_at) = (true, wanted);
             waiting = match left {
                 Some(left) if left.is_zero() => {
                     waiting.committer_sleeps = false;
-                    return None;
+                    break;
                 }
                 Some(left) => {
                     self.queue.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
@@ -242,11 +255,17 @@ impl Requests {
             };
             waiting.committer_sleeps = false;
         }
+        std::mem::swap(&mut self.taken, &mut waiting.requests);
+        self.taken_batches = std::mem::take(&mut waiting.batches);
+        waiting.bytes = 0;
+        if waiting.writers_asleep > 0 {
+            self.queue.room.notify_all();
+        }
     }
 
     /// Batches that wait.
     pub(crate) fn batches(&self) -> usize {
-        self.queue.lock().batches
+        self.taken_batches + self.queue.lock().batches
     }
 }
 
@@ -258,7 +277,7 @@ impl Drop for Requests {
         (waiting.batches, waiting.bytes) = (0, 0);
         drop(waiting);
         self.queue.room.notify_all();
-        for request in left {
+        for request in std::mem::take(&mut self.taken).into_iter().chain(left) {
             // Nothing of it was written. Of the others, a dropped reply says that the engine is closed.
             if let Request::Write(write) = request {
                 write.promise.fill(Err(WriteError::Closed));
@@ -281,6 +300,7 @@ mod tests {
                 payload: Bytes::from(vec![0; bytes]),
                 operations: 1,
                 conditions: Vec::new(),
+                grows: true,
                 sync: false,
                 promise,
             },
@@ -291,7 +311,7 @@ mod tests {
     #[test]
     fn both_bounds_hold_and_room_wakes_whoever_waits() {
         let queue = Arc::new(Queue::new(2));
-        let requests = Requests::new(Arc::clone(&queue));
+        let mut requests = Requests::new(Arc::clone(&queue));
         let big = MAX_QUEUED_BYTES as usize;
         queue.try_write(write(big + 1).0).unwrap();
         assert!(matches!(queue.try_write(write(1).0), Err(WriteError::Busy { .. })), "bytes");
@@ -320,7 +340,8 @@ mod tests {
                 ("queue_batches", 2, true),
                 ("queue_bytes", 1, false),
                 ("memory", 0, false),
-                ("ranges", 0, false)
+                ("ranges", 0, false),
+                ("storage_full", 0, false)
             ]
         );
     }
@@ -348,8 +369,33 @@ mod tests {
     #[test]
     fn a_deadline_ends_the_waiting() {
         let queue = Arc::new(Queue::new(1));
-        let requests = Requests::new(Arc::clone(&queue));
+        let mut requests = Requests::new(Arc::clone(&queue));
         assert!(requests.next(Patience::Until(Instant::now())).is_none());
         assert!(requests.next(Patience::None).is_none());
+    }
+
+    #[test]
+    fn the_committer_sleeps_until_as_many_wait_as_it_asked_for_or_the_time_is_over() {
+        let queue = Arc::new(Queue::new(10));
+        let mut requests = Requests::new(Arc::clone(&queue));
+        let far = Instant::now() + Duration::from_secs(60);
+        std::thread::scope(|scope| {
+            let taker = scope.spawn(|| {
+                let first = requests.next(Patience::Batches(far, 2));
+                (first.is_some(), requests.batches())
+            });
+            queue.try_write(write(1).0).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(!taker.is_finished(), "one of two has come");
+            queue.try_write(write(1).0).unwrap();
+            assert_eq!(taker.join().unwrap(), (true, 1));
+        });
+        assert!(requests.next(Patience::None).is_some());
+        queue.try_write(write(1).0).unwrap();
+        let soon = Instant::now() + Duration::from_millis(5);
+        assert!(requests.next(Patience::Batches(soon, 9)).is_some(), "fewer, when the time is over");
+        let (reply, _answer) = crossbeam_channel::bounded(1);
+        assert!(queue.ask(Request::Sync(reply)));
+        assert!(requests.next(Patience::Batches(far, 9)).is_some(), "another request ends the wait");
     }
 }

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use kyro_wal::storage::Storage;
+use kyro_wal::storage::{Storage, is_storage_full};
 
 use crate::background::Bell;
+use crate::ballast::Ballast;
 use crate::counters::Counters;
+use crate::error::MaintenanceError;
 use crate::histogram::{GROUP_SIZES, Recorder, SYNC_NANOS};
 use crate::manifest::ManifestFile;
 use crate::options::{OnProgress, Options, Progress};
@@ -31,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Counters,
     pub(crate) health: Health,
+    pub(crate) ballast: Ballast,
     pub(crate) commits: CommitStats,
     pub(crate) maintenance: MaintenanceStats,
     /// Held by the one flush that runs.
@@ -53,6 +56,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Looks whether a failure of the maintenance is a full disk, and then gives the ballast up.
+    pub(crate) fn note_failure(&self, error: &MaintenanceError) {
+        if matches!(error, MaintenanceError::Io { source, .. } if is_storage_full(source)) {
+            self.ballast.release(&*self.storage);
+        }
+    }
+
     /// The state of an engine whose threads do not run (yet): nothing written, nothing counted.
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
@@ -72,6 +82,7 @@ impl Shared {
             queue: Arc::new(Queue::new(options.max_queue).bounded_by(options.queue_share())),
             counters: Counters::default(),
             health: Health::default(),
+            ballast: Ballast::new(dir, options.ballast_bytes, options.wal_segment_bytes),
             commits: CommitStats::default(),
             maintenance: MaintenanceStats::default(),
             flush_turn: Mutex::default(),

@@ -14,10 +14,13 @@ pub(crate) enum Stall {
     Memory,
     /// Deleted ranges wait for a compaction.
     Ranges,
+    /// The disk is full.
+    StorageFull,
 }
 
 impl Stall {
-    const ALL: [Self; 4] = [Self::QueueBatches, Self::QueueBytes, Self::Memory, Self::Ranges];
+    const ALL: [Self; 5] =
+        [Self::QueueBatches, Self::QueueBytes, Self::Memory, Self::Ranges, Self::StorageFull];
 
     const fn name(self) -> &'static str {
         match self {
@@ -25,6 +28,7 @@ impl Stall {
             Self::QueueBytes => "queue_bytes",
             Self::Memory => "memory",
             Self::Ranges => "ranges",
+            Self::StorageFull => "storage_full",
         }
     }
 }
@@ -34,8 +38,8 @@ impl Stall {
 #[non_exhaustive]
 pub struct StallStats {
     /// `queue_batches`: [`Options::max_queue`](crate::Options::max_queue) batches waited for the log. `queue_bytes`: so
-    /// did as many bytes as may. `memory`: recent writes filled their budget and waited for a flush. `ranges`: too many deleted
-    /// ranges waited for a compaction.
+    /// did as many bytes as may. `memory`: recent writes filled their budget and waited for a flush. `ranges`: too many
+    /// deleted ranges waited for a compaction. `storage_full`: the disk was full, and there was no space again yet.
     pub reason: &'static str,
     /// Writes that waited or were refused.
     pub count: u64,

@@ -17,6 +17,7 @@ fn open(storage: impl Storage, change: impl FnOnce(&mut Options)) -> Engine {
     let mut options = Options::default();
     options.wal_segment_bytes = 16 << 10;
     options.auto_flush = false;
+    options.ballast_bytes = 0;
     options.confirm_after = Duration::from_millis(1);
     change(&mut options);
     Engine::open_on(Arc::new(storage), "/db", options).unwrap()

@@ -313,6 +313,12 @@ impl Wal {
         })
     }
 
+    /// Sets [`Options::segment_bytes`] for the segments to come, within the format's limits: smaller ones where space is
+    /// short. A spare of another size is kept, and not used.
+    pub fn set_segment_bytes(&mut self, bytes: u64) {
+        self.options = Options { segment_bytes: bytes, ..self.options.clone() }.normalized();
+    }
+
     /// The opaque metadata that the next segment will carry.
     pub fn metadata(&self) -> &[u8] {
         &self.metadata

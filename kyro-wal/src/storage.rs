@@ -140,6 +140,14 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// [`LockError::Held`] when another process (or another handle in this one) has it, [`LockError::Io`] otherwise.
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockError>;
 
+    /// Bytes that can still be written in the file system of a directory; `None` where that is not known.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    fn free_bytes(&self, _dir: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Sixteen random bytes, for names that must be unique. Deterministic in the simulated disk.
     ///
     /// # Errors

@@ -47,6 +47,7 @@ impl Committer {
             if let Err(error) = begun {
                 let reason: Arc<str> = format!("{}: {error}", self.shared.manifest.path().display()).into();
                 return Err(if kyro_wal::storage::is_storage_full(&error) {
+                    self.shared.ballast.release(&*self.shared.storage);
                     WriteError::StorageFull { reason }
                 } else {
                     WriteError::NotWritten { reason }
@@ -54,6 +55,7 @@ impl Committer {
             }
             self.begun = true;
         }
+        self.shared.ballast.make_once(&*self.shared.storage);
         self.log = match std::mem::replace(&mut self.log, Log::Gone) {
             Log::Clean(recovery) => match recovery.finish(self.epoch) {
                 Ok((wal, _)) => Log::Live(Box::new(wal)),
@@ -71,6 +73,9 @@ impl Committer {
     /// takes nothing more; whatever else failed has written nothing, and may pass.
     pub(super) fn failed(&self, error: &kyro_wal::Error) -> WriteError {
         let reason = || Arc::from(describe(error));
+        if matches!(error, kyro_wal::Error::StorageFull { .. }) {
+            self.shared.ballast.release(&*self.shared.storage);
+        }
         match error {
             kyro_wal::Error::Poisoned { .. } => WriteError::CommitUnknown { reason: self.poison(error) },
             kyro_wal::Error::StorageFull { certain: true, .. } => {
@@ -83,12 +88,15 @@ impl Committer {
 
     /// Nothing waits: sync what the interval wants synced, then give the last group its witness.
     pub(super) fn idle(&mut self) {
+        self.shared.ballast.restore(&*self.shared.storage);
         if self.unsynced {
             // A failure has poisoned the engine; there is no writer to tell.
             self.sync().ok();
             return;
         }
-        self.unconfirmed = false;
+        if !std::mem::take(&mut self.unconfirmed) {
+            return;
+        }
         let Ok(wal) = self.live() else { return };
         if let Err(error) = wal.confirm() {
             // Where there was no room for a witness, or no descriptor, the next group will be one.

@@ -194,8 +194,15 @@ impl Engine {
         let (promise, commit) = commit::pair();
         let operations = batch.len() as u32;
         let conditions = batch.take_conditions();
-        let write =
-            Write { payload: batch.into_payload(), operations, conditions, sync: options.sync, promise };
+        let grows = batch.grows();
+        let write = Write {
+            payload: batch.into_payload(),
+            operations,
+            conditions,
+            grows,
+            sync: options.sync,
+            promise,
+        };
         Ok((write, commit))
     }
 

@@ -161,6 +161,7 @@ pub(crate) fn options() -> Options {
     options.wal_segment_bytes = 16 << 10;
     options.confirm_after = Duration::from_millis(1);
     options.auto_flush = false;
+    options.ballast_bytes = 4096;
     options.max_runs = 3;
     options
 }

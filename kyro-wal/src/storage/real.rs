@@ -89,6 +89,11 @@ impl Storage for RealStorage {
         std::fs::remove_file(path)
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let space = rustix::fs::statvfs(dir)?;
+        Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the door the lint sends everyone to")]
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
