@@ -27,7 +27,7 @@ fn explore(body: fn()) {
 fn write() -> (Write, commit::Commit) {
     let (promise, commit) = commit::pair();
     let payload = Bytes::from_static(b"x");
-    (Write { payload, operations: 1, conditions: Vec::new(), sync: false, promise }, commit)
+    (Write { payload, operations: 1, conditions: Vec::new(), grows: true, sync: false, promise }, commit)
 }
 
 /// Writers for whom there is not room at once, a committer that serves some of them and goes: each gets one answer, and
@@ -36,7 +36,7 @@ fn write() -> (Write, commit::Commit) {
 fn every_writer_is_answered_once() {
     explore(|| {
         let queue = Arc::new(Queue::new(1));
-        let requests = Requests::new(Arc::clone(&queue));
+        let mut requests = Requests::new(Arc::clone(&queue));
         let writers: Vec<_> = (0..3)
             .map(|_| {
                 let queue = Arc::clone(&queue);
