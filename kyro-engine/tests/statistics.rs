@@ -39,7 +39,10 @@ fn a_write_held_back_is_a_stall_with_its_reason() {
     assert!(matches!(engine.put(2, "x"), Err(WriteError::Busy { .. })), "nothing will flush");
     let stats = engine.stats();
     let counts: Vec<_> = stats.stalls.iter().map(|stall| (stall.reason, stall.count)).collect();
-    assert_eq!(counts, [("queue_batches", 0), ("queue_bytes", 0), ("memory", 2), ("storage_full", 0)]);
+    assert_eq!(
+        counts,
+        [("queue_batches", 0), ("queue_bytes", 0), ("memory", 2), ("ranges", 0), ("storage_full", 0)]
+    );
     assert_eq!(stats.refused_busy, 2);
 }
 
