@@ -76,11 +76,12 @@ fn golden_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Files of a database, by their path in it. `LOCK` holds a pid; a spare segment holds nothing.
+/// Files of a database, by their path in it. `LOCK` holds a pid; a spare segment and the ballast hold nothing.
 fn files(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
     let all = disk.contents().into_iter();
     all.filter_map(|(path, bytes)| Some((path.strip_prefix("/db").ok()?.to_owned(), bytes)))
-        .filter(|(path, _)| path != Path::new("LOCK") && !path.to_string_lossy().contains("spare"))
+        .filter(|(path, _)| ["LOCK", "BALLAST"].iter().all(|other| path != Path::new(other)))
+        .filter(|(path, _)| !path.to_string_lossy().contains("spare"))
         .collect()
 }
 
