@@ -69,7 +69,7 @@ impl Pace {
 
     /// Whether an error is the one by which a task ends because the engine closes.
     pub(crate) fn is_stop(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|inner| inner.is::<Stop>())
+        error.get_ref().is_some_and(|inner| inner.downcast_ref::<Stop>().is_some())
     }
 }
 

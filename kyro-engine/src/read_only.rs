@@ -68,7 +68,7 @@ impl Engine {
         dir: impl AsRef<Path>,
         options: Options,
     ) -> Result<ReadOnly, OpenError> {
-        let state = read_state(&storage, dir.as_ref(), options, &[])?;
+        let state = read_state(storage, dir.as_ref(), options, &[])?;
         Ok(ReadOnly { state: ArcSwap::from_pointee(state), refreshing: Mutex::default() })
     }
 }
@@ -83,7 +83,7 @@ impl ReadOnly {
         let _one_at_a_time = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.state.load_full();
         let runs = old.views.pin().runs.clone();
-        let state = read_state(&old.storage, &old.dir, old.options.clone(), &runs)?;
+        let state = read_state(Arc::clone(&old.storage), &old.dir, old.options.clone(), &runs)?;
         let next_offset = state.visible.next();
         self.state.store(Arc::new(state));
         Ok(next_offset)
@@ -124,7 +124,7 @@ impl ReadOnly {
 /// Reads a state. The writer goes on meanwhile: where a file went or changed under the reader, it begins anew with the
 /// manifest of then.
 fn read_state(
-    storage: &Arc<dyn Storage>,
+    storage: Arc<dyn Storage>,
     dir: &Path,
     options: Options,
     known: &[Arc<IndexedRun>],
@@ -132,14 +132,14 @@ fn read_state(
     let start = Instant::now();
     let mut unreadable: Option<(u64, Instant)> = None;
     loop {
-        let Some(manifest) = ManifestFile::read(&**storage, dir)? else {
+        let Some(manifest) = ManifestFile::read(&*storage, dir)? else {
             let reason = "it has no MANIFEST".to_owned();
             return Err(OpenError::NotADatabase { dir: dir.to_owned(), reason });
         };
-        let error = match read_named(storage, dir, &options, known, &manifest) {
+        let error = match read_named(&storage, dir, &options, known, &manifest) {
             Ok((sources, next_offset)) => {
-                let manifest = ManifestFile::hold(Arc::clone(storage), dir, manifest);
-                return Ok(Shared::new(Arc::clone(storage), dir, options, manifest, sources, next_offset));
+                let manifest = ManifestFile::hold(Arc::clone(&storage), dir, manifest);
+                return Ok(Shared::new(storage, dir, options, manifest, sources, next_offset));
             }
             Err(error) => error,
         };

@@ -56,10 +56,10 @@ impl Threads {
                 }
             }),
         )?;
-        let flushed = Arc::clone(shared);
-        let flusher = spawn("flusher", Box::new(move || background::flusher(&flushed)))?;
-        let merged = Arc::clone(shared);
-        let compactor = spawn("compactor", Box::new(move || background::compactor(&merged)))?;
+        let for_flushes = Arc::clone(shared);
+        let flusher = spawn("flusher", Box::new(move || background::flusher(&for_flushes)))?;
+        let for_merges = Arc::clone(shared);
+        let compactor = spawn("compactor", Box::new(move || background::compactor(&for_merges)))?;
         let owner = Arc::clone(shared);
         let preallocator = spawn(
             "preallocator",

@@ -151,9 +151,9 @@ fn cut_or_failed_at_any_operation_it_is_there_whole_or_not_at_all() {
     for at in 0..disk.operations() {
         let disk = SimDisk::new();
         disk.inject(Fault { at, kind: FaultKind::NoSpace, sticky: false });
-        let built = build(&disk);
+        let outcome = build(&disk);
         disk.clear_faults();
         let keys = whole_or_nothing(&disk, &format!("full at operation {at}"));
-        assert_eq!(keys == 120, built.is_ok(), "full at operation {at}: {built:?}");
+        assert_eq!(keys == 120, outcome.is_ok(), "full at operation {at}: {outcome:?}");
     }
 }

@@ -143,9 +143,9 @@ fn batches_of_one_group_see_each_other_in_order() {
             engine.write(batch).unwrap()
         })
         .collect();
-    let mut deletes = Batch::new();
-    deletes.delete_if(2, Condition::Present);
-    let deleted = engine.write(deletes).unwrap();
+    let mut batch = Batch::new();
+    batch.delete_if(2, Condition::Present);
+    let deleted = engine.write(batch).unwrap();
     let mut again = Batch::new();
     again.put_if(2, "again", Condition::Absent);
     let again = engine.write(again).unwrap();

@@ -136,7 +136,7 @@ fn garbage_never_stops_it_and_a_flipped_bit_is_noticed() {
             cases += 1;
             match inspect(&copy, &all()) {
                 Ok(inspection) => {
-                    noticed += u64::from(!inspection.damage.is_empty() && !inspection.to_string().is_empty())
+                    noticed += u64::from(!inspection.damage.is_empty() && !inspection.to_string().is_empty());
                 }
                 Err(InspectError::Unknown { .. }) => noticed += 1,
                 Err(other) => panic!("{}: {other}", path.display()),

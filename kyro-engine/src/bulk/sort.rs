@@ -112,19 +112,19 @@ impl Sorter {
         let mut memory = self.slots.iter().peekable();
         let mut heads = Vec::with_capacity(parts.len());
         // The smallest key first; of equal keys the newest part, and what is in memory is the newest of all.
-        let mut heap = BinaryHeap::with_capacity(parts.len() + 1);
+        let mut waiting = BinaryHeap::with_capacity(parts.len() + 1);
         for (index, part) in parts.iter_mut().enumerate() {
             let head = part.next().transpose().map_err(|damage| damaged(runs[index].0, &damage))?;
-            heap.extend(head.as_ref().map(|head| (Reverse(head.key), index)));
+            waiting.extend(head.as_ref().map(|head| (Reverse(head.key), index)));
             heads.push(head);
         }
         let in_memory = parts.len();
-        heap.extend(memory.peek().map(|slot| (Reverse(slot.key), in_memory)));
+        waiting.extend(memory.peek().map(|slot| (Reverse(slot.key), in_memory)));
         let refuses = self.duplicates == Duplicates::Refuse;
-        let mut last = None;
-        while let Some((Reverse(key), index)) = heap.pop() {
-            let again = last == Some(key);
-            last = Some(key);
+        let mut given = None;
+        while let Some((Reverse(key), index)) = waiting.pop() {
+            let again = given == Some(key);
+            given = Some(key);
             if again && refuses {
                 return Err(BulkError::Duplicate { key });
             }
@@ -139,14 +139,14 @@ impl Sorter {
                 if let Some(slot) = newest.filter(|_| !again) {
                     give(key, version(&self.arena, slot))?;
                 }
-                heap.extend(memory.peek().map(|slot| (Reverse(slot.key), in_memory)));
+                waiting.extend(memory.peek().map(|slot| (Reverse(slot.key), in_memory)));
             } else {
                 if let Some(head) = heads[index].filter(|_| !again) {
                     give(key, VersionRef { offset: head.offset, value: head.value })?;
                 }
                 let next = parts[index].next().transpose();
                 let next = next.map_err(|damage| damaged(runs[index].0, &damage))?;
-                heap.extend(next.as_ref().map(|head| (Reverse(head.key), index)));
+                waiting.extend(next.as_ref().map(|head| (Reverse(head.key), index)));
                 heads[index] = next;
             }
         }
