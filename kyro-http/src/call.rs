@@ -94,10 +94,10 @@ impl Form {
         }
         let found = possible.iter().copied().find(|form| form.media_type().eq_ignore_ascii_case(named));
         found.ok_or_else(|| {
-            let names: Vec<&str> = possible.iter().map(|form| form.media_type()).collect();
+            let types: Vec<&str> = possible.iter().map(|form| form.media_type()).collect();
             Problem::new(
                 Code::UnsupportedMediaType,
-                format!("the Content-Type must be {}", names.join(" or ")),
+                format!("the Content-Type must be {}", types.join(" or ")),
             )
         })
     }

@@ -1,6 +1,7 @@
 //! The command line: verbs, flags and their environment names.
 
 mod edge_args;
+mod storage_args;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::inspect::InspectArgs;
 use crate::repair::RepairArgs;
 use crate::verify::VerifyArgs;
 pub(crate) use edge_args::EdgeArgs;
+pub(crate) use storage_args::StorageArgs;
 
 /// A durable u64-to-bytes store over HTTP, whose read path is a learned index.
 #[derive(Debug, Parser)]
@@ -75,83 +77,8 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) print_config: bool,
 
-    /// When a write is acknowledged: `always` (on stable storage), `interval:MS` (synced within that time), `never`
-    #[arg(long, env = "KYRODB_DURABILITY", value_name = "MODE", default_value = "always", value_parser = durability, help_heading = "Storage")]
-    pub(crate) durability: Durability,
-    /// Size of a log segment in bytes
-    #[arg(long, env = "KYRODB_WAL_SEGMENT_BYTES", value_name = "BYTES", default_value_t = 16 << 20,
-        value_parser = clap::value_parser!(u64).range(65_536..=4_294_967_296), help_heading = "Storage")]
-    pub(crate) wal_segment_bytes: u64,
-    /// Take a snapshot when the log has grown to this size; 0 = never for this reason
-    #[arg(
-        long,
-        env = "KYRODB_WAL_MAX_BYTES",
-        value_name = "BYTES",
-        default_value_t = 0,
-        help_heading = "Storage"
-    )]
-    pub(crate) wal_max_bytes: u64,
-    /// Take a snapshot when the log has this many segments; 0 = never for this reason
-    #[arg(
-        long,
-        env = "KYRODB_WAL_MAX_SEGMENTS",
-        value_name = "N",
-        default_value_t = 0,
-        help_heading = "Storage"
-    )]
-    pub(crate) wal_max_segments: u64,
-    /// Take a snapshot after this many writes; 0 = never for this reason
-    #[arg(
-        long,
-        env = "KYRODB_SNAPSHOT_EVERY_N_APPENDS",
-        value_name = "N",
-        default_value_t = 0,
-        help_heading = "Storage"
-    )]
-    pub(crate) snapshot_every_n_appends: u64,
-    /// Take a snapshot this often, when something was written; 0 = never for this reason
-    #[arg(
-        long,
-        env = "KYRODB_AUTO_SNAPSHOT_SECS",
-        value_name = "SECS",
-        default_value_t = 0,
-        help_heading = "Storage"
-    )]
-    pub(crate) auto_snapshot_secs: u64,
-    /// Build the index over all keys after this many writes; 0 = never for this reason
-    #[arg(
-        long,
-        env = "KYRODB_RMI_REBUILD_APPENDS",
-        value_name = "N",
-        default_value_t = 0,
-        help_heading = "Storage"
-    )]
-    pub(crate) rmi_rebuild_appends: u64,
-    /// Build the index over all keys when this share of the keys was written since; 0 = never for this reason
-    #[arg(long, env = "KYRODB_RMI_REBUILD_RATIO", value_name = "RATIO", default_value_t = 0.0, value_parser = ratio, help_heading = "Storage")]
-    pub(crate) rmi_rebuild_ratio: f64,
-    /// Compact this often; 0 = never for this reason
-    #[arg(
-        long,
-        env = "KYRODB_COMPACT_INTERVAL_SECS",
-        value_name = "SECS",
-        default_value_t = 0,
-        help_heading = "Storage"
-    )]
-    pub(crate) compact_interval_secs: u64,
-    /// Compact when the log has this size (with --compact-interval-secs: look only that often); 0 = whatever its size
-    #[arg(
-        long,
-        env = "KYRODB_COMPACT_WHEN_WAL_BYTES",
-        value_name = "BYTES",
-        default_value_t = 0,
-        help_heading = "Storage"
-    )]
-    pub(crate) compact_when_wal_bytes: u64,
-    /// Bring index and data into memory before serving
-    #[arg(long, env = "KYRODB_WARM_ON_START", value_name = "BOOL", default_value = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        action = ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Storage")]
-    pub(crate) warm_on_start: bool,
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
 
     #[command(flatten)]
     pub(crate) tokens: TokenArgs,

@@ -110,7 +110,7 @@ impl Config {
             data_dir: data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
             options: options(arguments),
             schedule: Schedule::new(arguments),
-            warm_on_start: arguments.warm_on_start,
+            warm_on_start: arguments.storage.warm_on_start,
             access: AccessConfig {
                 tokens,
                 protect_metrics: arguments.protect_metrics,
@@ -162,10 +162,10 @@ fn tokens(arguments: &ServeArgs) -> Result<Tokens, TokenError> {
 fn options(arguments: &ServeArgs) -> Options {
     let some = |limit: u64| (limit > 0).then_some(limit);
     let mut options = Options::default();
-    options.durability = arguments.durability;
-    options.wal_segment_bytes = arguments.wal_segment_bytes;
-    options.wal_max_bytes = some(arguments.wal_max_bytes);
-    options.flush_every_operations = some(arguments.snapshot_every_n_appends);
+    options.durability = arguments.storage.durability;
+    options.wal_segment_bytes = arguments.storage.wal_segment_bytes;
+    options.wal_max_bytes = some(arguments.storage.wal_max_bytes);
+    options.flush_every_operations = some(arguments.storage.snapshot_every_n_appends);
     options.max_value_bytes = arguments.limits.max_value_bytes;
     options
 }

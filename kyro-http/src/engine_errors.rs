@@ -7,7 +7,7 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use crate::frame::FrameError;
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Member, Problem};
 
 impl From<WriteError> for Problem {
     fn from(error: WriteError) -> Self {
@@ -35,7 +35,7 @@ fn preconditions(failed: &[FailedPrecondition]) -> Problem {
     let list: Vec<_> = failed.iter().map(|one| json!({ "index": one.index, "found": one.found })).collect();
     let detail = format!("{} of the conditions did not hold; nothing was written", failed.len());
     Problem {
-        more: to_raw_value(&list).ok().map(|raw| ("failed", raw)),
+        more: to_raw_value(&list).ok().map(|value| Box::new(Member { name: "failed", value })),
         ..Problem::new(Code::PreconditionsFailed, detail)
     }
 }

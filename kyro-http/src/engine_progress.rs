@@ -35,13 +35,12 @@ impl EngineProgress {
     pub(crate) fn callback(&self) -> OnProgress {
         let bar = self.bar.clone();
         let last = Mutex::new(Instant::now());
-        Arc::new(move |progress| match &bar {
-            Some(bar) => {
+        Arc::new(move |progress| {
+            if let Some(bar) = &bar {
                 bar.set_message(progress.task);
                 bar.set_length(progress.total.unwrap_or(progress.done));
                 bar.set_position(progress.done);
-            }
-            None => {
+            } else {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();

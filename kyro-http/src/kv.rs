@@ -86,7 +86,7 @@ pub(crate) fn lookup(app: &App, query: Option<&str>) -> Answer {
     let query = Query::parse(query, &["key", "keys"])?;
     let key = query.u64("key")?;
     let as_string = query.keys_as_strings()?;
-    let value = app.engine()?.get(key)?.ok_or_else(|| not_found())?;
+    let value = app.engine()?.get(key)?.ok_or_else(not_found)?;
     let mut text = Vec::with_capacity(value.len() + 64);
     text.extend_from_slice(b"{\"key\":");
     write_key(&mut text, key, as_string);

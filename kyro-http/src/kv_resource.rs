@@ -29,7 +29,7 @@ use crate::write::write;
 pub(crate) fn get(app: &App, key: Result<u64, FieldError>, head: &mut Parts) -> Answer {
     Query::parse(head.uri.query(), &[])?;
     let key = key?;
-    let (offset, value) = app.engine()?.get_entry(key)?.ok_or_else(|| not_found())?;
+    let (offset, value) = app.engine()?.get_entry(key)?.ok_or_else(not_found)?;
     let tag = tag(offset);
     let conditions = Conditions::parse(&head.headers)?;
     if let Some(problem) = conditions.refuses_read(offset, &tag) {

@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::call::{Call, Form, refuse_encoding};
 use crate::engine_errors::internal;
 use crate::load::{BinaryRecords, CsvRecords, NdjsonRecords, Record, Records};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Member, Problem};
 use crate::streaming::Place;
 use crate::tasks::{Kind, Running};
 
@@ -63,12 +63,10 @@ pub(crate) async fn post(call: Call) -> Answer {
         load(&engine, loaded, running, limit)
     });
     let received = receive(&call.app, call.body, frames).await;
-    let loaded = loading.await.map_err(|error| internal(&error))?;
-    match (received, loaded) {
-        (Err(problem), Ok(loaded) | Err((_, loaded))) | (Ok(()), Err((problem, loaded))) => {
-            Err(Problem { more: loaded.raw(), ..problem })
-        }
-        (Ok(()), Ok(loaded)) => Ok(answer::json(loaded.document().to_string())),
+    let (loaded, outcome) = loading.await.map_err(|error| internal(&error))?;
+    match received.and(outcome) {
+        Err(problem) => Err(Problem { more: loaded.member(), ..problem }),
+        Ok(()) => Ok(answer::json(loaded.document().to_string())),
     }
 }
 
@@ -149,8 +147,9 @@ impl Loaded {
         })
     }
 
-    fn raw(&self) -> Option<(&'static str, Box<serde_json::value::RawValue>)> {
-        serde_json::value::to_raw_value(&self.document()).ok().map(|raw| ("loaded", raw))
+    fn member(&self) -> Option<Box<Member>> {
+        let value = serde_json::value::to_raw_value(&self.document()).ok()?;
+        Some(Box::new(Member { name: "loaded", value }))
     }
 }
 
@@ -161,12 +160,13 @@ struct Committing {
     value_bytes: u64,
 }
 
+/// Loads until the end; says what was loaded, also where that is not all.
 fn load(
     engine: &Engine,
     records: Result<Box<dyn Records>, Problem>,
     running: Running,
     max_value_bytes: u32,
-) -> Result<Loaded, (Problem, Loaded)> {
+) -> (Loaded, Result<(), Problem>) {
     let mut loaded = Loaded::default();
     let task = Arc::clone(running.task());
     let mut note = |loaded: &Loaded| task.progress(loaded.records, None, "records");
@@ -180,20 +180,21 @@ fn load(
             &mut note,
         )
     });
-    match result {
+    let outcome = match result {
         Ok(true) => {
             running.done(loaded.document());
-            Ok(loaded)
+            Ok(())
         }
         Ok(false) => {
             running.cancelled(loaded.document());
-            Err((Problem::new(Code::Cancelled, "the load was cancelled"), loaded))
+            Err(Problem::new(Code::Cancelled, "the load was cancelled"))
         }
         Err(problem) => {
             running.failed(&problem.detail);
-            Err((problem, loaded))
+            Err(problem)
         }
-    }
+    };
+    (loaded, outcome)
 }
 
 /// Reads, chunks and commits until the end; false where it was cancelled.
@@ -224,8 +225,8 @@ fn pump(
                     }
                 },
                 Err(error) => {
-                    failed =
-                        Some(Problem::new(Code::BadRequest, format!("the body broke off: {}", error.kind())))
+                    let detail = format!("the body broke off: {}", error.kind());
+                    failed = Some(Problem::new(Code::BadRequest, detail));
                 }
             }
             break;

@@ -75,6 +75,14 @@ codes! {
     InsufficientStorage 507 "insufficient_storage" "Insufficient storage",
 }
 
+/// A member of one kind of error's document.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: &'static str,
+    /// Its JSON.
+    pub(crate) value: Box<RawValue>,
+}
+
 /// One error answer: what happened, in which field, and what the client may do next.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -89,8 +97,8 @@ pub(crate) struct Problem {
     pub(crate) retry_after_seconds: Option<u32>,
     /// The methods that the path has (`method_not_allowed`).
     pub(crate) allow: Option<&'static str>,
-    /// Further members of the document, as JSON, and what they are called.
-    pub(crate) more: Option<(&'static str, Box<RawValue>)>,
+    /// A further member of the document. Boxed, like the header: few errors have one, and every result carries room for it.
+    pub(crate) more: Option<Box<Member>>,
     /// A header that goes with this error.
     pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
 }
@@ -147,9 +155,10 @@ impl Problem {
             oldest: self.oldest,
         };
         let mut text = serde_json::to_vec(&document).unwrap_or_default();
-        if let (Some((name, raw)), Some(b'}')) = (&self.more, text.last()) {
+        if let (Some(member), Some(b'}')) = (&self.more, text.last()) {
             text.pop();
-            text.extend_from_slice(format!(",\"{name}\":{raw}}}").as_bytes());
+            let Member { name, value } = &**member;
+            text.extend_from_slice(format!(",\"{name}\":{value}}}").as_bytes());
         }
         text
     }

@@ -41,9 +41,9 @@ pub(crate) fn get(call: Call) -> Answer {
         scan = scan.keys_only();
     }
     let place = Place::take(&call.app, &call.client)?;
-    let entries = call.app.engine()?.scan(scan)?;
+    let iter = call.app.engine()?.scan(scan)?;
     let remaining = limit.unwrap_or(u64::MAX);
-    let entries = Entries { entries, remaining, last: None, values, form, keys_as_strings, begun: false };
+    let entries = Entries { iter, remaining, last: None, values, form, keys_as_strings, begun: false };
     Ok(stream(call.app, place, entries, form.media_type()))
 }
 
@@ -59,7 +59,7 @@ fn last_of_cursor(text: &str) -> Result<u64, FieldError> {
 
 /// Entries on their way into an answer.
 struct Entries {
-    entries: ScanIter,
+    iter: ScanIter,
     remaining: u64,
     last: Option<u64>,
     values: bool,
@@ -76,7 +76,7 @@ impl Source for Entries {
         }
         self.begun = true;
         while out.len() < CHUNK_BYTES {
-            let Some(entry) = self.entries.next_ref().transpose()? else {
+            let Some(entry) = self.iter.next_ref().transpose()? else {
                 if binary {
                     frame::write_end(out, None);
                 }

@@ -48,12 +48,12 @@ impl Schedule {
     pub(crate) fn new(arguments: &ServeArgs) -> Self {
         let every = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
         Self {
-            snapshot_every: every(arguments.auto_snapshot_secs),
-            snapshot_at_segments: arguments.wal_max_segments,
-            build_after_appends: arguments.rmi_rebuild_appends,
-            build_at_ratio: arguments.rmi_rebuild_ratio,
-            compact_every: every(arguments.compact_interval_secs),
-            compact_at_wal_bytes: arguments.compact_when_wal_bytes,
+            snapshot_every: every(arguments.storage.auto_snapshot_secs),
+            snapshot_at_segments: arguments.storage.wal_max_segments,
+            build_after_appends: arguments.storage.rmi_rebuild_appends,
+            build_at_ratio: arguments.storage.rmi_rebuild_ratio,
+            compact_every: every(arguments.storage.compact_interval_secs),
+            compact_at_wal_bytes: arguments.storage.compact_when_wal_bytes,
         }
     }
 

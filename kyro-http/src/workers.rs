@@ -60,7 +60,7 @@ impl Workers {
             let (app, counter) = (Arc::clone(app), Arc::clone(&open));
             let thread = std::thread::Builder::new()
                 .name(format!("kyro-http-{number}"))
-                .spawn(move || run(runtime, app, accepted, counter))?;
+                .spawn(move || run(runtime, &app, accepted, &counter))?;
             Ok(Worker { connections, open, thread })
         };
         Ok(Self { workers: (0..count).map(start).collect::<io::Result<_>>()? })
@@ -89,11 +89,11 @@ impl Workers {
     }
 }
 
-fn run(runtime: Runtime, app: Arc<App>, mut accepted: UnboundedReceiver<Accepted>, open: Arc<AtomicUsize>) {
+fn run(runtime: Runtime, app: &Arc<App>, mut accepted: UnboundedReceiver<Accepted>, open: &Arc<AtomicUsize>) {
     let protocol = Arc::new(connection::protocol());
     runtime.block_on(async {
         while let Some(next) = accepted.recv().await {
-            let (app, protocol, open) = (Arc::clone(&app), Arc::clone(&protocol), Open(Arc::clone(&open)));
+            let (app, protocol, open) = (Arc::clone(app), Arc::clone(&protocol), Open(Arc::clone(open)));
             tokio::spawn(async move {
                 let _open = open;
                 serve(app, next, &protocol).await;

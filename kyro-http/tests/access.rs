@@ -147,7 +147,7 @@ fn every_route_asks_for_its_token() {
                 match expected {
                     401 => assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"kyrodb\"")),
                     403 if *target == "/v1/backup" && kind == "full" => {
-                        assert_eq!(answer.code(), "backups_off")
+                        assert_eq!(answer.code(), "backups_off");
                     }
                     403 => assert_eq!(answer.code(), "forbidden"),
                     _ => {}

@@ -34,6 +34,7 @@ fn post(headers: &str, body: &[u8]) -> Vec<u8> {
     [&head("POST /v1/put HTTP/1.1", headers), body].concat()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of requests")]
 fn requests() -> Vec<(Vec<u8>, Fate)> {
     use Fate::{Lenient, Refused};
     let mut all: Vec<(Vec<u8>, Fate)> = Vec::new();
@@ -206,7 +207,7 @@ fn requests() -> Vec<(Vec<u8>, Fate)> {
         all.push((head(&format!("GET /v1/lookup?key={} HTTP/1.1", "0".repeat(bytes)), ""), Refused));
     }
     for count in [64, 100, 101, 1000] {
-        let lines: String = (0..count).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let lines = (0..count).map(|n| format!("x-{n}: 1\r\n")).collect::<Vec<_>>().concat();
         all.push((head("GET /v1/offset HTTP/1.1", &lines), Refused));
     }
     // Paths and queries.
@@ -416,9 +417,10 @@ fn a_thousand_requests_in_one_go_are_answered_in_order() {
         server.put(key, &format!("value {key}"));
     }
     let mut connection = server.connect();
-    let requests: String = (0..1000)
+    let requests = (0..1000)
         .map(|n| format!("GET /v1/get_fast/{} HTTP/1.1\r\nhost: localhost\r\n\r\n", n % 100))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     connection.stream.write_all(requests.as_bytes()).unwrap();
     for n in 0..1000 {
         let answer = connection.raw(b"").unwrap();

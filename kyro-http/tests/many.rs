@@ -194,11 +194,11 @@ fn a_load_is_committed_in_chunks_and_says_how_much_was() {
     let (_parent, dir) = fresh();
     let server = Server::start(&dir);
     let mut connection = server.connect();
-    let mut body = String::new();
+    let mut body = Vec::new();
     for key in 0..25_000 {
-        body.push_str(&format!("{{\"key\":{key},\"value\":\"v{key}\"}}\n"));
+        writeln!(body, "{{\"key\":{key},\"value\":\"v{key}\"}}").unwrap();
     }
-    let loaded = connection.request("POST", "/v1/load", &[], body.as_bytes());
+    let loaded = connection.request("POST", "/v1/load", &[], &body);
     let document = loaded.json();
     assert_eq!((&document["loaded"], &document["chunks"]), (&json!(25_000), &json!(3)), "{document}");
     assert_eq!(document["last_offset"], 24_999);
@@ -207,8 +207,8 @@ fn a_load_is_committed_in_chunks_and_says_how_much_was() {
     assert_eq!((&tasks["tasks"][0]["kind"], &tasks["tasks"][0]["state"]), (&json!("load"), &json!("done")));
     assert_eq!(tasks["tasks"][0]["result"]["loaded"], 25_000);
 
-    body.push_str("{\"key\":\"canary\"}\n");
-    let refused = connection.request("POST", "/v1/load", &[("content-type", NDJSON)], body.as_bytes());
+    body.extend_from_slice(b"{\"key\":\"canary\"}\n");
+    let refused = connection.request("POST", "/v1/load", &[("content-type", NDJSON)], &body);
     assert_eq!((refused.status, refused.code().as_str()), (400, "invalid_record"));
     assert!(refused.json()["detail"].as_str().unwrap().contains("line 25001"), "{}", refused.text());
     assert_eq!(refused.json()["loaded"]["loaded"], 20_000, "whole chunks only");

@@ -37,7 +37,9 @@ fn operations() -> Vec<Operation> {
 fn batch(records: Option<u64>) -> Vec<u8> {
     let mut out = Vec::new();
     write_header(&mut out, Kind::Operations, records);
-    operations().iter().for_each(|operation| write_operation(&mut out, operation));
+    for operation in &operations() {
+        write_operation(&mut out, operation);
+    }
     if records.is_none() {
         write_end(&mut out, None);
     }
@@ -124,7 +126,9 @@ fn what_no_frame_may_hold_is_named() {
     };
     let with = |changes: &[(usize, u8)]| {
         let mut bytes = [0; 24];
-        changes.iter().for_each(|(at, byte)| bytes[*at] = *byte);
+        for (at, byte) in changes {
+            bytes[*at] = *byte;
+        }
         record(bytes)
     };
     assert_eq!(with(&[(0, 4)]), Err(FrameError::Tag { record: 0, tag: 4 }));

@@ -13,15 +13,17 @@ use crate::frame::{
 pub(crate) struct BinaryRecords<R> {
     input: R,
     max_value_bytes: u32,
-    /// What the header announced, once it was read.
-    announced: Option<Option<u64>>,
+    /// Whether the header was read.
+    begun: bool,
+    /// How many records the header announced, where it did.
+    announced: Option<u64>,
     read: u64,
     ended: bool,
 }
 
 impl<R: BufRead> BinaryRecords<R> {
     pub(crate) fn new(input: R, max_value_bytes: u32) -> Self {
-        Self { input, max_value_bytes, announced: None, read: 0, ended: false }
+        Self { input, max_value_bytes, begun: false, announced: None, read: 0, ended: false }
     }
 
     /// The next so many bytes; `Ok(None)` where the input ends before the last of them.
@@ -36,18 +38,17 @@ impl<R: BufRead> BinaryRecords<R> {
 
     fn next(&mut self) -> io::Result<Result<Option<Record>, Bad>> {
         let short = Err(Bad::Frame(FrameError::Short { record: self.read }));
-        let announced = if let Some(announced) = self.announced {
-            announced
-        } else {
+        if !self.begun {
             let Some(mut header) = self.bytes(HEADER_BYTES)? else {
                 return Ok(Err(FrameError::NoHeader.into()));
             };
             match read_header(&mut header, Kind::Operations) {
-                Ok(announced) => *self.announced.insert(announced),
+                Ok(announced) => self.announced = announced,
                 Err(error) => return Ok(Err(error.into())),
             }
-        };
-        if announced == Some(self.read) {
+            self.begun = true;
+        }
+        if self.announced == Some(self.read) {
             return self.end();
         }
         let Some(mut record) = self.bytes(RECORD_BYTES)? else { return Ok(short) };
@@ -58,7 +59,7 @@ impl<R: BufRead> BinaryRecords<R> {
             next = read_operation(&mut whole, self.read, self.max_value_bytes);
         }
         match next {
-            Ok(Next::End) if announced.is_none() => self.end(),
+            Ok(Next::End) if self.announced.is_none() => self.end(),
             Ok(Next::End) => Ok(Err(FrameError::Tag { record: self.read, tag: 0 }.into())),
             Ok(Next::Needs(_)) => Ok(short),
             Ok(Next::Operation(Operation { op: Op::Put { key, value }, expected: None })) => {
@@ -112,7 +113,9 @@ mod tests {
     fn frame(records: Option<u64>, puts: &[(u64, &[u8])]) -> Vec<u8> {
         let mut out = Vec::new();
         write_header(&mut out, Kind::Operations, records);
-        puts.iter().for_each(|(key, value)| write_entry(&mut out, *key, 0, Some(value)));
+        for (key, value) in puts {
+            write_entry(&mut out, *key, 0, Some(value));
+        }
         if records.is_none() {
             write_end(&mut out, None);
         }
