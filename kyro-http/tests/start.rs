@@ -113,7 +113,11 @@ fn a_newer_format_is_refused_naming_both_versions_and_nothing_is_changed() {
     let before = contents(&dir);
     let refused = serve(&dir, &[]);
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.stderr.contains("version 9") && refused.stderr.contains("up to 1"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("version 9") && refused.stderr.contains("reads up to 2"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(contents(&dir), before);
     fs::write(&manifest, text).unwrap();
     assert_eq!(Server::start(&dir).get("/v1/get_fast/1").text(), "x");
