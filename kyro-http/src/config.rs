@@ -166,6 +166,9 @@ fn options(arguments: &ServeArgs) -> Options {
     options.wal_segment_bytes = arguments.storage.wal_segment_bytes;
     options.wal_max_bytes = some(arguments.storage.wal_max_bytes);
     options.flush_every_operations = some(arguments.storage.snapshot_every_n_appends);
+    options.memory_budget = some(arguments.storage.memory_budget_bytes);
+    options.compaction_io_bytes_per_sec = some(arguments.storage.compaction_io_bytes_per_sec);
+    options.ballast_bytes = arguments.storage.ballast_bytes;
     options.max_value_bytes = arguments.limits.max_value_bytes;
     options
 }

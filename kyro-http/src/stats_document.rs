@@ -1,6 +1,6 @@
 //! `/v1/stats`: the engine's numbers and the server's, as one JSON document.
 
-use kyro_engine::RunStats;
+use kyro_engine::{Histogram, RunStats, StallStats};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer};
@@ -55,9 +55,12 @@ fn document(app: &App) -> Result<Value, Problem> {
             "bytes": stats.wal.bytes,
             "groups": stats.groups,
             "group_batches": stats.group_batches,
+            "group_sizes": histogram(&stats.group_sizes),
             "syncs": stats.syncs,
             "sync_seconds": stats.sync_time.as_secs_f64(),
+            "sync_nanoseconds": histogram(&stats.sync_times),
         },
+        "stalls": stats.stalls.iter().map(stall).collect::<Vec<_>>(),
         "maintenance": {
             "flushes": stats.flushes,
             "compactions": stats.compactions,
@@ -79,6 +82,15 @@ fn document(app: &App) -> Result<Value, Problem> {
             "draining": app.life() >= Life::Draining,
         },
     }))
+}
+
+/// Upper bounds, and the count of each bucket; the last one is above all bounds.
+fn histogram(histogram: &Histogram) -> Value {
+    json!({ "bounds": histogram.bounds, "counts": histogram.counts })
+}
+
+fn stall(stall: &StallStats) -> Value {
+    json!({ "reason": stall.reason, "count": stall.count, "seconds": stall.time.as_secs_f64() })
 }
 
 fn run(run: &RunStats) -> Value {

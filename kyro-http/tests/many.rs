@@ -286,6 +286,12 @@ fn long_work_can_be_left_to_itself() {
     assert!(
         stats["index"]["bits_per_key"].as_f64().unwrap() > 0.0 && stats["memory"]["resident_bytes"].is_u64()
     );
+    let count = |counts: &Value| counts.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum::<u64>();
+    let wal = &stats["wal"];
+    assert!(wal["groups"].as_u64().unwrap() > 0, "{wal}");
+    assert_eq!(Some(count(&wal["group_sizes"]["counts"])), wal["groups"].as_u64());
+    assert_eq!(Some(count(&wal["sync_nanoseconds"]["counts"])), wal["syncs"].as_u64());
+    assert!(stats["stalls"].as_array().unwrap().iter().any(|stall| stall["reason"] == "memory"));
 }
 
 #[test]

@@ -40,8 +40,39 @@ pub(crate) struct StorageArgs {
     /// Compact when the log has this size (with --compact-interval-secs: look only that often); 0 = whatever its size
     #[arg(long, env = "KYRODB_COMPACT_WHEN_WAL_BYTES", value_name = "BYTES", default_value_t = 0)]
     pub(crate) compact_when_wal_bytes: u64,
+    /// Bytes a second that compactions may write; 0 = no limit
+    #[arg(long, env = "KYRODB_COMPACTION_IO_BYTES_PER_SEC", value_name = "BYTES", default_value_t = 0)]
+    pub(crate) compaction_io_bytes_per_sec: u64,
+    /// Memory for everything that grows with writes, at least 16 MiB; mapped files are not counted; 0 = no budget
+    #[arg(long, env = "KYRODB_MEMORY_BUDGET_BYTES", value_name = "BYTES", default_value_t = 0, value_parser = memory_budget)]
+    pub(crate) memory_budget_bytes: u64,
+    /// Bytes kept back on disk for deletes, flushes and compactions on a full disk; 0 = none
+    #[arg(long, env = "KYRODB_BALLAST_BYTES", value_name = "BYTES", default_value_t = 4 << 20)]
+    pub(crate) ballast_bytes: u64,
     /// Bring index and data into memory before serving
     #[arg(long, env = "KYRODB_WARM_ON_START", value_name = "BOOL", default_value = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         action = ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) warm_on_start: bool,
+}
+
+fn memory_budget(text: &str) -> Result<u64, String> {
+    let bytes: u64 = text.parse().map_err(|_| "must be a number of bytes".to_owned())?;
+    if bytes > 0 && bytes < 16 << 20 {
+        return Err("must be 0, or at least 16777216 (16 MiB)".to_owned());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_that_is_too_small_is_refused() {
+        assert_eq!(memory_budget("0"), Ok(0));
+        assert_eq!(memory_budget("16777216"), Ok(16 << 20));
+        for wrong in ["", "-1", "1", "16777215", "16M"] {
+            assert!(memory_budget(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }
