@@ -55,7 +55,7 @@ pub struct Row {
     pub size: Size,
     /// What was measured.
     pub measure: Measure,
-    /// Of whom: a store, [`FLOOR`], or the engine in another state.
+    /// Of whom: a store, the floor, or the engine in another state.
     pub store: String,
     /// The figure.
     pub figure: Spread,
