@@ -4,7 +4,7 @@
 //! the versions of a key the one with the highest offset counts, and a deletion is a version. What is lost is reported,
 //! as keys where they can be named, as offsets or positions where not. Where the runs have the outcome of an operation,
 //! the log is not asked again, unless just that place of a run is lost: a deletion that has been compacted away stays
-//! one. The manifest says which files belong to the database; without it, their own headers do.
+//! one. A range delete, from the log or from the manifest's list, hides what is older of its keys. The manifest says which files belong to the database; without it, their own headers do.
 //!
 //! The source is only read; its lock is held meanwhile. Memory: a bounded part of the log, what the merge of the runs
 //! needs for its columns, and what is lost.
@@ -108,15 +108,24 @@ pub fn repair_on(
     };
     let source = Source::read(&**storage, dir, &settings, &mut report)?;
     let plan = log::plan(&source.segments, &source.expectation(dir), &mut report);
-    let source = source.with_bounds(&plan, &mut report);
+    let source = source.with_bounds(&plan, dir, &mut report);
 
     let mut output = Output::create(storage, into, source.epoch + 1, wal_options(&settings))?;
     let collected = collect(&**storage, &source, &plan, &mut output, options, &mut report)?;
     let Collected { rest, spills, oldest_event, deleted } = collected;
     let kept = source.manifest.iter().flat_map(|manifest| &manifest.ranges).map(RangeEntry::tombstone);
-    let ranges = RangeTombstones::new(kept.chain(deleted));
-    let rules =
-        Rules { runs: &source.runs, replay_from: source.replay_from, lost_places: source.lost_places() };
+    let mut deleted: Vec<RangeTombstone> = kept.chain(deleted).collect();
+    deleted.sort_unstable_by_key(|range| range.offset);
+    deleted.dedup();
+    report.range_deletes = deleted.len() as u64;
+    let ranges = RangeTombstones::new(deleted);
+    let rules = Rules {
+        runs: &source.runs,
+        replay_from: source.replay_from,
+        lost_places: source.lost_places(),
+        of_missing_runs: source.of_missing_runs(),
+        ranges: &ranges,
+    };
     let mut sources: Vec<Box<dyn Iterator<Item = Candidate> + '_>> = Vec::new();
     for (index, run) in source.runs.iter().enumerate() {
         sources.push(Box::new(run.entries().map(move |(key, offset, content)| Candidate {
@@ -142,9 +151,6 @@ pub fn repair_on(
         loop {
             let (key, candidates) = versions.next_key()?;
             let Some((offset, value)) = rules.resolve(key, candidates, &mut report) else { continue };
-            if offset.is_some_and(|offset| ranges.cover(key, offset)) {
-                continue;
-            }
             report.keys += 1;
             report.value_bytes += value.len() as u64;
             if report.keys.is_multiple_of(4096) {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kyro_engine::{InspectError, InspectOptions, Inspection, inspect};
+use kyro_engine::{Durability, Engine, Fact, InspectError, InspectOptions, Inspection, inspect};
 
 /// Every frozen file of the workspace.
 fn golden() -> Vec<PathBuf> {
@@ -152,4 +152,27 @@ fn garbage_never_stops_it_and_a_flipped_bit_is_noticed() {
     }
     println!("inspect: {cases} damages, {noticed} noticed");
     assert!(noticed * 100 >= cases * 95, "{noticed} of {cases}");
+}
+
+#[test]
+fn deleted_ranges_are_shown_in_the_manifest_and_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = kyro_engine::Options::default();
+    options.durability = Durability::Never;
+    options.auto_flush = false;
+    let engine = Engine::open(dir.path(), options).unwrap();
+    engine.put(12, "gone").unwrap();
+    engine.flush().unwrap();
+    engine.delete_range(10..=u64::MAX).unwrap();
+    engine.put(15, "again").unwrap();
+    engine.flush().unwrap();
+    engine.close().unwrap();
+
+    let manifest = look(&dir.path().join("MANIFEST"));
+    let ranges = manifest.tables.iter().find(|table| table.name == "deleted ranges").unwrap();
+    let row = vec![Fact::Number(10), Fact::Number(u64::MAX), Fact::Number(1), Fact::Text("1".to_owned())];
+    assert_eq!((&ranges.rows, ranges.total), (&vec![row], 1));
+    assert!(manifest.to_string().contains("still hides in runs"), "{manifest}");
+    let segment = look(&dir.path().join("wal/0000000000000001.wal"));
+    assert!(segment.to_string().contains(&format!("delete 10 to {}", u64::MAX)), "{segment}");
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use kyro_engine::storage::{SimDisk, Storage};
 use kyro_engine::{
-    Batch, Commit, Engine, EventOp, Options, RepairError, RepairOptions, RepairReport, repair_on, verify_on,
+    Batch, Commit, Condition, Engine, EventOp, Options, RepairError, RepairOptions, RepairReport, WriteError,
+    repair_on, verify_on,
 };
 
 const DIR: &str = "/db";
@@ -19,7 +20,8 @@ fn open(disk: &SimDisk, dir: &str) -> Engine {
     let mut options = Options::default();
     options.wal_segment_bytes = 16 << 10;
     options.auto_flush = false;
-    options.confirm_after = Duration::from_millis(1);
+    // Without confirming frames after some idle time the files depend on nothing but what is written.
+    options.confirm_after = Duration::from_secs(24 * 3600);
     Engine::open_on(Arc::new(disk.clone()), dir, options).unwrap()
 }
 
@@ -53,8 +55,41 @@ impl Random {
 struct Model {
     /// Every version of every key, by offset.
     versions: BTreeMap<u64, BTreeMap<u64, Option<Vec<u8>>>>,
+    /// Deleted ranges, by offset. Each is a version, a deletion, of every key that it found.
+    ranges: BTreeMap<u64, (u64, u64)>,
     events: BTreeMap<u64, Vec<u8>>,
     next_offset: u64,
+}
+
+impl Model {
+    fn condition(&self, key: u64) -> Condition {
+        let newest = self.versions.get(&key).and_then(BTreeMap::last_key_value);
+        match newest {
+            Some((&offset, Some(_))) if offset % 2 == 0 => Condition::Offset(offset),
+            Some((_, Some(_))) => Condition::Present,
+            _ => Condition::Absent,
+        }
+    }
+
+    fn take(&mut self, offset: u64, operation: Written) {
+        match operation {
+            Written::Version(key, value) => drop(self.versions.entry(key).or_default().insert(offset, value)),
+            Written::Event(payload) => drop(self.events.insert(offset, payload)),
+            Written::Range(from, to) => {
+                self.ranges.insert(offset, (from, to));
+                for (_, versions) in self.versions.range_mut(from..=to) {
+                    versions.insert(offset, None);
+                }
+            }
+        }
+    }
+}
+
+/// An operation.
+enum Written {
+    Version(u64, Option<Vec<u8>>),
+    Event(Vec<u8>),
+    Range(u64, u64),
 }
 
 struct Built {
@@ -67,17 +102,37 @@ struct Built {
 struct Shape {
     name: &'static str,
     events: bool,
+    /// Whether ranges are deleted.
+    ranges: bool,
     compact_after: usize,
     /// Whether it was closed; otherwise it is as after a kill.
     closed: bool,
     fixed_width: bool,
 }
 
-const SHAPES: [Shape; 4] = [
-    Shape { name: "runs and log", events: false, compact_after: 9, closed: true, fixed_width: false },
-    Shape { name: "events", events: true, compact_after: 9, closed: true, fixed_width: false },
-    Shape { name: "compacted, killed", events: true, compact_after: 2, closed: false, fixed_width: false },
-    Shape { name: "one width, killed", events: false, compact_after: 1, closed: false, fixed_width: true },
+const PLAIN: Shape = Shape {
+    name: "runs and log",
+    events: false,
+    ranges: false,
+    compact_after: 9,
+    closed: true,
+    fixed_width: false,
+};
+
+const SHAPES: [Shape; 6] = [
+    PLAIN,
+    Shape { name: "ranges, runs and log", ranges: true, ..PLAIN },
+    Shape { name: "ranges and events", ranges: true, events: true, ..PLAIN },
+    Shape { name: "compacted, killed", events: true, compact_after: 2, closed: false, ..PLAIN },
+    Shape { name: "ranges, compacted, killed", ranges: true, compact_after: 1, closed: false, ..PLAIN },
+    Shape {
+        name: "one width, killed",
+        ranges: true,
+        compact_after: 1,
+        closed: false,
+        fixed_width: true,
+        ..PLAIN
+    },
 ];
 
 fn build(shape: Shape, seed: u64) -> Built {
@@ -87,41 +142,7 @@ fn build(shape: Shape, seed: u64) -> Built {
     let mut engine = open(&disk, DIR);
     for part in 0..4 {
         for _ in 0..40 {
-            let mut batch = Batch::new();
-            let mut operations = Vec::new();
-            for _ in 0..=random.below(12) {
-                let key = random.below(400) * 1_000_003;
-                let kind = random.below(10);
-                if kind == 0 && shape.events {
-                    let payload = format!("event {}", random.next()).into_bytes();
-                    batch.append(&payload);
-                    operations.push((None, Some(payload)));
-                } else if kind <= 2 && !shape.fixed_width {
-                    batch.delete(key);
-                    operations.push((Some(key), None));
-                } else {
-                    let length = if shape.fixed_width { 40 } else { random.below(200) as usize + 10 };
-                    let value = format!("{key} {:0width$}", random.next(), width = length).into_bytes();
-                    let value = value[..length].to_vec();
-                    // Every value is another one, so that the model can tell which version came out.
-                    let value = [
-                        &model.next_offset.to_le_bytes()[..],
-                        &(operations.len() as u32).to_le_bytes(),
-                        &value,
-                    ]
-                    .concat();
-                    batch.put(key, &value);
-                    operations.push((Some(key), Some(value)));
-                }
-            }
-            let committed = engine.write(batch).and_then(Commit::wait).unwrap();
-            for (offset, (key, value)) in (committed.first_offset..).zip(operations) {
-                match key {
-                    Some(key) => drop(model.versions.entry(key).or_default().insert(offset, value)),
-                    None => drop(model.events.insert(offset, value.unwrap())),
-                }
-            }
-            model.next_offset = committed.last_offset + 1;
+            write(&engine, shape, &mut random, &mut model);
         }
         if part < 3 {
             engine.flush().unwrap();
@@ -139,10 +160,62 @@ fn build(shape: Shape, seed: u64) -> Built {
         engine.close().unwrap();
         return Built { disk, model };
     }
-    std::thread::sleep(Duration::from_millis(30));
     let killed = disk.restart();
     drop(engine);
     Built { disk: killed, model }
+}
+
+/// Writes one batch, some of it under conditions.
+fn write(engine: &Engine, shape: Shape, random: &mut Random, model: &mut Model) {
+    let mut batch = Batch::new();
+    let mut operations = Vec::new();
+    for _ in 0..=random.below(12) {
+        let key = random.below(400) * 1_000_003;
+        let kind = random.below(10);
+        let conditional = random.below(4) == 0;
+        if shape.ranges && random.below(40) == 0 {
+            let to = key + random.below(60) * 1_000_003;
+            batch.delete_range(key..=to);
+            operations.push(Written::Range(key, to));
+        } else if kind == 0 && shape.events {
+            let payload = format!("event {}", random.next()).into_bytes();
+            batch.append(&payload);
+            operations.push(Written::Event(payload));
+        } else if kind <= 2 && !shape.fixed_width {
+            if conditional {
+                batch.delete_if(key, model.condition(key));
+            } else {
+                batch.delete(key);
+            }
+            operations.push(Written::Version(key, None));
+        } else {
+            let length = if shape.fixed_width { 40 } else { random.below(200) as usize + 10 };
+            let value = format!("{key} {:0width$}", random.next(), width = length).into_bytes();
+            // Every value is another one, so that the model can tell which version came out.
+            let number = operations.len() as u32;
+            let value =
+                [&model.next_offset.to_le_bytes()[..], &number.to_le_bytes(), &value[..length]].concat();
+            if conditional {
+                batch.put_if(key, &value, model.condition(key));
+            } else {
+                batch.put(key, &value);
+            }
+            operations.push(Written::Version(key, Some(value)));
+        }
+    }
+    if random.below(8) == 0 {
+        // Nothing of this one is to be found anywhere.
+        let key = random.below(400) * 1_000_003;
+        let mut refused = batch.clone();
+        refused.put_if(key, "never written", Condition::Offset(model.next_offset));
+        let error = engine.write(refused).and_then(Commit::wait).unwrap_err();
+        assert!(matches!(error, WriteError::PreconditionFailed { .. }), "{error:?}");
+    }
+    let committed = engine.write(batch).and_then(Commit::wait).unwrap();
+    for (offset, operation) in (committed.first_offset..).zip(operations) {
+        model.take(offset, operation);
+    }
+    model.next_offset = committed.last_offset + 1;
 }
 
 fn files(disk: &SimDisk, dir: &str) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -161,6 +234,7 @@ fn is_covered(report: &RepairReport, key: Option<u64>, offset: u64) -> bool {
             let other = lost.other_offsets.as_ref().is_some_and(|range| range.contains(&offset));
             key.is_some_and(|key| lost.keys.contains(&key)) && (other || lost.offsets.contains(&offset))
         })
+        || key.is_some() && report.lost_range_deletes.iter().any(|lost| lost.contains(&offset))
         || report.unfinished.iter().any(|cut| cut.first_offset.is_none_or(|first| first <= offset))
 }
 
@@ -200,6 +274,9 @@ fn check(disk: &SimDisk, model: &Model, report: &RepairReport, what: &str) -> us
         match event.op {
             EventOp::Put { key, value } => assert_eq!(written(key), Some(&Some(value.to_vec())), "{what}"),
             EventOp::Delete { key } => assert_eq!(written(key), Some(&None), "{what}"),
+            EventOp::DeleteRange { from, to } => {
+                assert_eq!(model.ranges.get(&event.offset), Some(&(from, to)), "{what}");
+            }
             EventOp::Append { payload } => drop(events.insert(event.offset, payload.to_vec())),
             other => panic!("{other:?}"),
         }
@@ -223,6 +300,22 @@ fn check(disk: &SimDisk, model: &Model, report: &RepairReport, what: &str) -> us
     engine.close().unwrap();
     assert_eq!(open(disk, NEW).get(1).unwrap().as_deref(), Some(&b"after the repair"[..]), "{what}");
     missing
+}
+
+#[test]
+fn a_directory_is_the_same_whenever_it_is_built() {
+    for (index, shape) in SHAPES.into_iter().enumerate() {
+        let (first, second) = (build(shape, 2 + index as u64), build(shape, 2 + index as u64));
+        let (mut first, mut second) = (files(&first.disk, DIR), files(&second.disk, DIR));
+        // A segment is prepared in the background; it is no part of the log yet.
+        let is_spare = |path: &PathBuf| path.to_string_lossy().contains("spare");
+        first.retain(|path, _| !is_spare(path));
+        second.retain(|path, _| !is_spare(path));
+        assert!(first.keys().eq(second.keys()), "{}: {:?} {:?}", shape.name, first.keys(), second.keys());
+        for (path, bytes) in &first {
+            assert!(Some(bytes) == second.get(path), "{}: {}", shape.name, path.display());
+        }
+    }
 }
 
 #[test]
@@ -275,7 +368,11 @@ fn damage(disk: &SimDisk, random: &mut Random) -> String {
         }
         2 => {
             let at = (random.below(used) & !511) as usize;
-            let end = bytes.len().min(at + 512 * (1 + random.below(16) as usize));
+            let mut end = bytes.len().min(at + 512 * (1 + random.below(16) as usize));
+            if path.extension().is_some_and(|ending| ending == "wal") {
+                // Zeros to the last byte are what was there before it was written: of that nothing can tell.
+                end = end.min((used as usize - 1) & !511).max(at);
+            }
             bytes[at..end].fill(0);
             format!("zeros from {at} to {end}")
         }
@@ -327,8 +424,9 @@ fn whatever_is_damaged_nothing_wrong_comes_out_and_nothing_is_lost_in_silence() 
             }
         }
     }
+    let damages = seeds * SHAPES.len() as u64;
     println!(
-        "repair: 600 damages: {lossless} lost nothing, {lost} lost something, {nothing_left} left nothing"
+        "repair: {damages} damages: {lossless} lost nothing, {lost} lost something, {nothing_left} left nothing"
     );
     assert!(lost > 100 && lossless > 100 && nothing_left < 30, "{lossless} {lost} {nothing_left}");
 }
@@ -462,11 +560,135 @@ fn deleted_ranges_stay_deleted_whether_the_log_or_the_manifest_says_so() {
     engine.put(35, "again").unwrap();
     engine.close().unwrap();
     drop(engine);
-    repair(&disk, &options()).unwrap();
+    let report = repair(&disk, &options()).unwrap();
+    assert!(report.is_lossless() && report.range_deletes == 2, "{report}");
     let repaired = open(&disk, NEW);
     let keys: Vec<u64> =
         repaired.scan(kyro_engine::Scan::all()).unwrap().map(|entry| entry.unwrap().key).collect();
     let expected: Vec<u64> = (0..10).chain([15]).chain(20..30).chain([35]).collect();
     assert_eq!(keys, expected);
     assert_eq!(repaired.stats().range_tombstones, 0);
+}
+
+/// Two runs, and a range delete between them that the manifest lists. The log still has it if an event keeps it.
+fn with_a_range_delete(event: bool) -> (SimDisk, u64) {
+    let disk = SimDisk::new();
+    let engine = open(&disk, DIR);
+    if event {
+        let mut batch = Batch::new();
+        engine.write(batch.append("an event").clone()).and_then(Commit::wait).unwrap();
+    }
+    for key in 0..40_u64 {
+        engine.put(key, vec![key as u8; 1000]).unwrap();
+    }
+    engine.flush().unwrap();
+    let offset = engine.delete_range(10..=19).unwrap();
+    for key in 100..140_u64 {
+        engine.put(key, vec![key as u8; 1000]).unwrap();
+    }
+    engine.flush().unwrap();
+    engine.close().unwrap();
+    (disk, offset)
+}
+
+#[test]
+fn a_range_delete_that_only_a_lost_manifest_had_is_said_to_be_lost() {
+    let (disk, offset) = with_a_range_delete(false);
+    let kept = repair(&disk.restart(), &options()).unwrap();
+    assert!(kept.is_lossless() && kept.keys == 70 && kept.range_deletes == 1, "{kept}");
+
+    disk.vanish(&Path::new(DIR).join("MANIFEST")).unwrap();
+    let report = repair(&disk, &options()).unwrap();
+    assert!(!report.is_lossless() && report.range_deletes == 0, "{report}");
+    assert!(report.lost_range_deletes.iter().any(|lost| lost.contains(&offset)), "{report}");
+    assert!(report.to_string().contains("keys that they deleted may be back"), "{report}");
+    assert_eq!(report.keys, 80);
+    assert_eq!(open(&disk, NEW).get(12).unwrap().as_deref(), Some(&[12; 1000][..]), "it is back");
+}
+
+#[test]
+fn a_range_delete_in_the_log_counts_without_the_manifest() {
+    let (disk, _) = with_a_range_delete(true);
+    disk.vanish(&Path::new(DIR).join("MANIFEST")).unwrap();
+    let report = repair(&disk, &options()).unwrap();
+    assert!(report.is_lossless() && report.range_deletes == 1 && report.keys == 70, "{report}");
+    assert_eq!(open(&disk, NEW).get(12).unwrap(), None);
+}
+
+#[test]
+fn a_value_without_its_offset_stays_deleted_with_its_range() {
+    let disk = SimDisk::new();
+    let engine = open(&disk, DIR);
+    for start in (0..5000_u64).step_by(500) {
+        let mut batch = Batch::new();
+        for key in start..start + 500 {
+            batch.put(key, key.to_le_bytes());
+        }
+        engine.write(batch).and_then(Commit::wait).unwrap();
+    }
+    engine.flush().unwrap();
+    let first_run = run_file(&disk);
+    engine.delete_range(2000..=2999).unwrap();
+    for key in 10_000..10_400_u64 {
+        engine.put(key, vec![1; 200]).unwrap();
+    }
+    engine.flush().unwrap();
+    engine.close().unwrap();
+    // Header, values, keys, offsets: the block in the middle of the offsets.
+    disk.flip_bit(&first_run, 8 * (4096 + 40_000 + 40_000 + 20_000)).unwrap();
+    let report = repair(&disk, &options()).unwrap();
+    assert!(report.renumbered.len() >= 1000, "{}", report.renumbered.len());
+    assert_eq!((report.keys, report.range_deletes), (4400, 1), "{}", report.lost_keys.len());
+    let engine = open(&disk, NEW);
+    assert_eq!((engine.get(2500).unwrap(), engine.count(2000..=2999).unwrap()), (None, 0));
+    assert_eq!(engine.get(1999).unwrap().as_deref(), Some(&1999_u64.to_le_bytes()[..]));
+}
+
+#[test]
+fn a_lost_value_that_a_range_delete_covers_is_no_loss() {
+    let run: Vec<_> = (0..100).map(|key| (key, Some(vec![key as u8; 600]))).collect();
+    let disk = small(&run, &[]);
+    let engine = open(&disk, DIR);
+    engine.delete_range(0..=50).unwrap();
+    engine.close().unwrap();
+    // The first block: the values of the keys 0 to 20.
+    disk.flip_bit(&run_file(&disk), 8 * 5000).unwrap();
+    let report = repair(&disk, &options()).unwrap();
+    assert!(!report.damage.is_empty() && report.is_lossless() && report.keys == 49, "{report}");
+}
+
+#[test]
+fn an_old_operation_in_the_log_brings_nothing_back_that_a_readable_run_has_merged_away() {
+    const KEY: u64 = 0xabcd_ef01_2345_6789;
+    let disk = SimDisk::new();
+    let engine = open(&disk, DIR);
+    // It keeps the log.
+    let mut batch = Batch::new();
+    engine.write(batch.append("an event").clone()).and_then(Commit::wait).unwrap();
+    engine.put(KEY, "deleted long ago").unwrap();
+    engine.flush().unwrap();
+    engine.delete(KEY).unwrap();
+    engine.put(6, "six").unwrap();
+    engine.compact().unwrap();
+    let merged = run_file(&disk);
+    engine.put(7, "seven").unwrap();
+    engine.flush().unwrap();
+    engine.close().unwrap();
+    let is_newer = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "run") && *path != merged;
+    disk.vanish(&files(&disk, DIR).into_keys().find(is_newer).unwrap()).unwrap();
+    // Of the key, the log has the put and not the delete.
+    let delete: Vec<u8> = [1, 2].into_iter().chain(KEY.to_le_bytes()).collect();
+    let found = files(&disk, DIR).into_iter().find_map(|(path, bytes)| {
+        let at = bytes.windows(delete.len()).position(|window| window == delete)?;
+        path.extension().is_some_and(|ending| ending == "wal").then_some((path, at))
+    });
+    let (segment, at) = found.unwrap();
+    disk.flip_bit(&segment, 8 * (at as u64 + 4)).unwrap();
+
+    let report = repair(&disk, &options()).unwrap();
+    assert!(report.lost_offsets.iter().any(|lost| lost.in_runs && lost.first == 2), "{report}");
+    let engine = open(&disk, NEW);
+    assert_eq!(engine.get(KEY).unwrap(), None, "{report}");
+    assert_eq!(engine.get(7).unwrap().as_deref(), Some(&b"seven"[..]), "the log has the lost run's key");
+    assert_eq!(report.keys, 2);
 }

@@ -96,6 +96,7 @@ fn as_json(report: &RepairReport, start: Instant) -> Value {
         "value_bytes": report.value_bytes,
         "operations": report.operations,
         "events": report.events,
+        "range_deletes": report.range_deletes,
         "next_offset": report.next_offset,
         "damage": report.damage.iter().map(|damage| json!({
             "file": path(&damage.file), "offset": damage.offset, "problem": damage.problem,
@@ -115,6 +116,9 @@ fn as_json(report: &RepairReport, start: Instant) -> Value {
             "some_of_offsets": lost.other_offsets.as_ref().map(|range| json!({
                 "first": range.start(), "last": range.end(),
             })),
+        })).collect::<Vec<_>>(),
+        "lost_range_deletes": report.lost_range_deletes.iter().map(|range| json!({
+            "first": range.start(), "last": range.end(),
         })).collect::<Vec<_>>(),
         "renumbered": report.renumbered.iter().map(|one| json!({
             "key": one.key, "offset": one.offset,

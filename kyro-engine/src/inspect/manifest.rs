@@ -56,4 +56,18 @@ fn show(manifest: &Manifest, inspection: &mut Inspection) {
         runs.push(usize::MAX, row);
     }
     inspection.tables.push(runs);
+    if !manifest.ranges.is_empty() {
+        inspection.tables.push(ranges(manifest));
+    }
+}
+
+fn ranges(manifest: &Manifest) -> Table {
+    let mut table = Table::new("deleted ranges", &["first key", "last key", "offset", "still hides in runs"]);
+    for range in &manifest.ranges {
+        let runs: Vec<String> = range.runs.iter().map(u64::to_string).collect();
+        let row =
+            || vec![range.from.into(), range.to.into(), range.offset.into(), Fact::Text(runs.join(", "))];
+        table.push(usize::MAX, row);
+    }
+    table
 }

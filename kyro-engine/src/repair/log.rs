@@ -79,6 +79,7 @@ pub(super) fn plan(segments: &[Segment], expectation: &Expectation<'_>, report: 
         walk.segment(segment, segments.get(index + 1));
     }
     walk.finish(segments.last());
+    walk.before_the_log(segments.first());
     walk.plan
 }
 
@@ -246,6 +247,31 @@ impl Walk<'_> {
             Some((_, end)) => known.max(end.next_offset),
             None => known.max(self.limit).saturating_add(if self.is_uncertain { UNKNOWN_OFFSETS } else { 0 }),
         };
+    }
+
+    /// Without a manifest nothing says whether the log began earlier.
+    fn before_the_log(&mut self, first: Option<&Segment>) {
+        if self.expectation.manifest.is_some() {
+            return;
+        }
+        let after_runs = self.expectation.after_runs;
+        let covered = self.plan.covered.first().map(|&(from, _)| from);
+        let begin = match first.map(|segment| segment.facts.as_ref()) {
+            Some(Some(facts)) if facts.predecessor.is_none() => 0,
+            Some(Some(facts)) => facts.first_offset,
+            Some(None) | None => covered.unwrap_or(after_runs),
+        };
+        let begin = begin.min(after_runs);
+        if begin > 0 {
+            self.report.lost_offsets.push(LostOffsets {
+                first: 0,
+                last: Some(begin - 1),
+                file: self.expectation.wal_dir.clone(),
+                why: "no log segment that is there holds them: they were let go after a flush, or segments are missing"
+                    .to_owned(),
+                in_runs: true,
+            });
+        }
     }
 
     /// An unfinished write at the end of the log.

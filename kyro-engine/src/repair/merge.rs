@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::report::{LostKey, RepairReport};
 use super::runs::{Content, RunFile};
+use crate::range_tombstones::RangeTombstones;
 
 /// A version of a key.
 #[derive(Debug, Clone)]
@@ -27,6 +28,10 @@ pub(super) struct Rules<'a> {
     pub(super) replay_from: u64,
     /// Keys for which a run may have lost its entry; ascending and apart.
     pub(super) lost_places: Vec<RangeInclusive<u64>>,
+    /// Offsets, from and below, for which the log stands in for a run that may be missing.
+    pub(super) of_missing_runs: Vec<(u64, u64)>,
+    /// Deleted ranges, of the log and of the manifest.
+    pub(super) ranges: &'a RangeTombstones,
 }
 
 /// Sources in key order, merged.
@@ -69,14 +74,20 @@ impl Rules<'_> {
                     other.run == Some(index)
                         && (other.offset.is_none() || matches!(other.content, Content::Lost))
                 };
-                run.offsets.contains(&self.order(one))
+                let order = self.order(one);
+                run.offsets.contains(&order)
                     && (run.opened.is_none()
-                        || run.gaps.iter().any(|gap| gap.keys.contains(&key))
+                        || run.gaps.iter().any(|gap| gap.may_hold(key, order))
                         || candidates.iter().any(unread))
             })
         };
+        let stands_in = |one: &Candidate| {
+            let order = self.order(one);
+            order >= self.replay_from
+                || self.of_missing_runs.iter().any(|&(first, next)| first <= order && order < next)
+        };
         let counts = |one: &&Candidate| {
-            one.run.is_some() || self.order(one) >= self.replay_from || (use_all && fills(one))
+            !self.is_range_deleted(one) && (one.run.is_some() || stands_in(one) || (use_all && fills(one)))
         };
         let is_lost = |one: &&Candidate| matches!(one.content, Content::Lost);
         let counted = || candidates.iter().filter(counts);
@@ -119,6 +130,13 @@ impl Rules<'_> {
         candidate.offset.unwrap_or_else(|| {
             candidate.run.and_then(|run| self.runs.get(run)).map_or(0, |run| *run.offsets.end())
         })
+    }
+
+    /// Whether the version is gone with a range. Without its offset: whether every one that it can have is.
+    fn is_range_deleted(&self, candidate: &Candidate) -> bool {
+        let run = candidate.run.filter(|_| candidate.offset.is_none()).and_then(|run| self.runs.get(run));
+        self.ranges.cover(candidate.key, self.order(candidate))
+            || run.is_some_and(|run| run.ranges.newest_over(candidate.key, u64::MAX).is_some())
     }
 
     fn is_lost_place(&self, key: u64) -> bool {

@@ -24,6 +24,8 @@ pub struct RepairReport {
     pub operations: u64,
     /// Events without a key that the new log holds.
     pub events: u64,
+    /// Range deletes that were found, in the log or in the manifest, each of them once. What they cover is gone.
+    pub range_deletes: u64,
     /// The offset that the next operation gets: above every offset that was ever given out.
     pub next_offset: u64,
     /// What is wrong, file by file.
@@ -34,6 +36,9 @@ pub struct RepairReport {
     pub lost_keys: Vec<LostKey>,
     /// Places of runs whose keys cannot be read.
     pub lost_entries: Vec<LostEntries>,
+    /// Offsets whose operations nothing tells any more, and of which any that deleted a range of keys was still needed:
+    /// keys that it deleted may be back, with a value of a lower offset. Mostly it was the manifest that had them.
+    pub lost_range_deletes: Vec<RangeInclusive<u64>>,
     /// Keys whose value was saved and whose offset was not: they have got new offsets.
     pub renumbered: Vec<Renumbered>,
     /// What was taken for an unfinished write at the end of the log and left out, as opening would have done.
@@ -62,7 +67,7 @@ pub struct LostOffsets {
     pub first: u64,
     /// The last; `None` where it is not known how far they went.
     pub last: Option<u64>,
-    /// The file that held them, or should have.
+    /// The file that held them, or should have. Where a range delete was among them, keys of it may be back.
     pub file: PathBuf,
     /// Why they are lost.
     pub why: String,
@@ -126,9 +131,12 @@ pub struct Unfinished {
 }
 
 impl RepairReport {
-    /// Whether nothing was lost: the new directory holds all that was acknowledged.
+    /// Whether it is certain that nothing was lost: the new directory holds all that was acknowledged.
     pub fn is_lossless(&self) -> bool {
-        self.lost_offsets.is_empty() && self.lost_keys.is_empty() && self.lost_entries.is_empty()
+        self.lost_offsets.is_empty()
+            && self.lost_keys.is_empty()
+            && self.lost_entries.is_empty()
+            && self.lost_range_deletes.is_empty()
     }
 
     pub(super) fn note(&mut self, file: impl Into<PathBuf>, offset: Option<u64>, problem: impl Into<String>) {
@@ -153,6 +161,13 @@ impl fmt::Display for RepairReport {
         self.lost_offsets.iter().try_for_each(|lost| writeln!(f, "{lost}"))?;
         self.lost_entries.iter().try_for_each(|lost| writeln!(f, "{lost}"))?;
         self.lost_keys.iter().try_for_each(|lost| writeln!(f, "{lost}"))?;
+        for lost in &self.lost_range_deletes {
+            let (first, last) = (lost.start(), lost.end());
+            writeln!(
+                f,
+                "lost: range deletes of offsets {first} to {last}, if there were any: nothing names them any more, and keys that they deleted may be back"
+            )?;
+        }
         for Renumbered { key, offset } in &self.renumbered {
             writeln!(f, "renumbered: key {key} has its value and the new offset {offset}")?;
         }

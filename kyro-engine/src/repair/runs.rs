@@ -11,6 +11,7 @@ use kyro_wal::storage::Storage;
 use super::error::RepairError;
 use super::report::RepairReport;
 use crate::manifest::RunEntry;
+use crate::range_tombstones::RangeTombstones;
 use crate::run_files::map;
 
 /// A run file that belongs to the database, or should.
@@ -25,6 +26,8 @@ pub(super) struct RunFile {
     pub(super) entries: Option<u64>,
     /// Stretches of entries whose keys cannot be read.
     pub(super) gaps: Vec<Gap>,
+    /// Those that the manifest says apply to it. They are newer than all its entries.
+    pub(super) ranges: RangeTombstones,
 }
 
 /// A run that could be opened.
@@ -49,6 +52,13 @@ pub(super) struct Gap {
     pub(super) unknown: usize,
 }
 
+impl Gap {
+    /// Whether one of the entries may be that of this key and offset.
+    pub(super) fn may_hold(&self, key: u64, offset: u64) -> bool {
+        self.keys.contains(&key) && (self.unknown > 0 || self.offsets.binary_search(&offset).is_ok())
+    }
+}
+
 /// What one entry of a run gives.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
@@ -71,7 +81,14 @@ impl RunFile {
         let gaps = opened.as_ref().map(gaps).unwrap_or_default();
         let entries =
             opened.as_ref().map(|opened| opened.run.len() as u64).or(entry.map(|entry| entry.entries));
-        Ok(Self { path, opened, offsets: 0..=kyro_snapshot::MAX_OFFSET, entries, gaps })
+        Ok(Self {
+            path,
+            opened,
+            offsets: 0..=kyro_snapshot::MAX_OFFSET,
+            entries,
+            gaps,
+            ranges: RangeTombstones::default(),
+        })
     }
 
     /// The smallest and the largest offset that is certain to be one of its entries'.

@@ -1,6 +1,6 @@
 //! What there is of a damaged directory: its manifest or what stands for it, its runs, its log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use super::segment::Segment;
 use crate::error::OpenError;
 use crate::manifest::{FILE_NAME, Manifest, ManifestFile};
 use crate::options::Options;
+use crate::range_tombstones::{RangeEntry, RangeTombstones};
 use crate::run_files::{index_path, run_path};
 use crate::shared::{ProgressMeter, RUNS_DIR, WAL_DIR};
 
@@ -36,6 +37,9 @@ pub(super) struct Source {
     pub(super) epoch: u64,
     /// Below this offset the runs have the outcome of every operation.
     pub(super) replay_from: u64,
+    /// Whether there was a run, as the numbers of the others tell, that was merged or is missing; which of them, only
+    /// a manifest says.
+    is_run_missing: bool,
 }
 
 /// Refuses a target that holds something or lies in the source.
@@ -76,7 +80,10 @@ impl Source {
             Some(manifest) => {
                 for entry in &manifest.runs {
                     let path = run_path(&runs_dir, entry.number);
-                    runs.push((0, RunFile::open(storage, path, Some(entry), report, &mut progress)?));
+                    let mut run = RunFile::open(storage, path, Some(entry), report, &mut progress)?;
+                    let ranges = manifest.ranges.iter().filter(|range| range.runs.contains(&entry.number));
+                    run.ranges = RangeTombstones::new(ranges.map(RangeEntry::tombstone));
+                    runs.push((0, run));
                 }
             }
             None => {
@@ -93,6 +100,9 @@ impl Source {
             runs.iter().filter_map(|(_, run)| run.opened.as_ref().map(|opened| opened.run.info().database));
         let uuid = uuid.or_else(|| most_frequent(of_segments.chain(of_runs)));
         let Some(uuid) = uuid else { return Err(RepairError::NothingLeft { dir: dir.to_owned() }) };
+        let numbers: BTreeSet<u64> = runs.iter().map(|(number, _)| *number).collect();
+        let is_run_missing =
+            manifest.is_none() && numbers.last().is_some_and(|&newest| numbers.len() as u64 != newest);
         if manifest.is_none() {
             keep_in_force(&mut runs, uuid, report);
         }
@@ -106,7 +116,7 @@ impl Source {
         let segments = segments(storage, &paths, uuid, &epochs, options, report)?;
         let after_runs = after(&runs);
         let replay_from = manifest.as_ref().map_or(after_runs, |manifest| manifest.wal.replay_from);
-        Ok(Self { _lock: lock, manifest, runs, segments, epoch, replay_from })
+        Ok(Self { _lock: lock, manifest, runs, segments, epoch, replay_from, is_run_missing })
     }
 
     pub(super) fn expectation(&self, dir: &Path) -> Expectation<'_> {
@@ -118,7 +128,7 @@ impl Source {
     }
 
     /// Finds between which offsets each run's entries lie, and reports what the runs lost and the log has not got.
-    pub(super) fn with_bounds(mut self, plan: &Plan, report: &mut RepairReport) -> Self {
+    pub(super) fn with_bounds(mut self, plan: &Plan, dir: &Path, report: &mut RepairReport) -> Self {
         let known: Vec<_> = self.runs.iter().map(RunFile::known_offsets).collect();
         let end = if self.manifest.is_some() { self.replay_from } else { plan.next_offset };
         for (index, run) in self.runs.iter_mut().enumerate() {
@@ -132,7 +142,60 @@ impl Source {
             run.offsets = sure.unwrap_or(low..=below.saturating_sub(1));
             run.report_lost(plan, report);
         }
+        self.report_missing_runs(plan, dir, report);
+        report.lost_range_deletes = self.lost_range_deletes(plan);
         self
+    }
+
+    /// Offsets of operations that are in no file. A range delete among them may be missing: in the manifest where that
+    /// is lost, or, where a run lost entries that the log still has, since it was dropped with what it covered in there.
+    fn lost_range_deletes(&self, plan: &Plan) -> Vec<RangeInclusive<u64>> {
+        let mut from = u64::MAX;
+        for run in &self.runs {
+            let (first, last) = (*run.offsets.start(), *run.offsets.end());
+            let is_filled = (run.opened.is_none() || !run.gaps.is_empty())
+                && plan.uncovered(first, last.saturating_add(1)) != [(first, last.saturating_add(1))];
+            // What is older than the last entry of a run has been applied to it when it was written.
+            if let Some((_, last)) = run.known_offsets().filter(|_| self.manifest.is_none()) {
+                from = from.min(last + 1);
+            }
+            if is_filled {
+                from = from.min(last.saturating_add(1));
+            }
+        }
+        let missing = plan.uncovered(from, self.replay_from.max(from));
+        missing.into_iter().map(|(first, next)| first..=next - 1).collect()
+    }
+
+    /// Offsets, from and below, that a run had which is missing, or which were overwritten and merged away: those before
+    /// and between the runs that are there.
+    pub(super) fn of_missing_runs(&self) -> Vec<(u64, u64)> {
+        let mut known: Vec<_> = self.runs.iter().filter_map(RunFile::known_offsets).collect();
+        known.sort_unstable();
+        known.retain(|_| self.is_run_missing);
+        let mut first = 0;
+        let mut missing = Vec::new();
+        for (least, most) in known {
+            if first < least {
+                missing.push((first, least));
+            }
+            first = first.max(most + 1);
+        }
+        missing
+    }
+
+    fn report_missing_runs(&self, plan: &Plan, dir: &Path, report: &mut RepairReport) {
+        let missing = self.of_missing_runs();
+        let missing = missing.iter().flat_map(|&(first, next)| plan.uncovered(first, next));
+        report.lost_offsets.extend(missing.map(|(first, next)| LostOffsets {
+            first,
+            last: Some(next - 1),
+            file: dir.join(RUNS_DIR),
+            why: "no run and no log segment that is there holds them: they were overwritten and merged away, or a run \
+                  is missing"
+                .to_owned(),
+            in_runs: false,
+        }));
     }
 
     /// Keys for which a run may have lost its entry.
