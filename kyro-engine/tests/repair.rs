@@ -99,6 +99,7 @@ struct Built {
 
 /// What a directory is to be like.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each turns one thing on")]
 struct Shape {
     name: &'static str,
     events: bool,

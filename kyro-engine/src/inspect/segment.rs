@@ -5,7 +5,7 @@ use kyro_wal::inspect::{self, FooterFacts, FrameFacts, Item, SegmentFacts};
 use kyro_wal::storage::Storage;
 
 use super::{Fact, InspectOptions, Inspection, Table};
-use crate::batch::{Operation, Operations};
+use crate::batch::{Operation, Operations, PayloadError};
 
 pub(super) const KIND: &str = "segment";
 
@@ -171,6 +171,10 @@ fn holds(facts: &FrameFacts, payload: &[u8]) -> String {
     let operations = match operations {
         Ok(operations) if operations.len() as u64 == u64::from(facts.count) => operations,
         Ok(operations) => return format!("no batch: it holds {} operations", operations.len()),
+        // Without what this build reads: that is no fact of the file.
+        Err(PayloadError::NewerFormat { found }) => {
+            return format!("no batch: payload format {found} is not known");
+        }
         Err(error) => return format!("no batch: {error}"),
     };
     let mut texts: Vec<String> = operations.iter().take(3).map(text).collect();
