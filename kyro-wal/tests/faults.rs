@@ -324,3 +324,38 @@ fn a_refused_group_does_not_come_back_with_its_retry() {
         assert_eq!(read.len(), 2, "crash {at}");
     }
 }
+
+#[test]
+fn a_refused_frame_in_the_place_of_its_retry_is_damage() {
+    // The disk lost the retry and shows what another attempt would have left: a frame of this segment, for this place and
+    // these offsets, whole. Only the frame behind it says that it followed another one.
+    let refused = {
+        let disk = disk();
+        let mut wal = create(&disk);
+        commit(&mut wal);
+        wal.append(1, b"what was refused").unwrap();
+        wal.write_group().unwrap();
+        disk.read(&segment(1)).unwrap()
+    };
+    let disk = disk();
+    let mut wal = create(&disk);
+    let first = commit(&mut wal);
+    disk.inject(Fault { at: disk.operations(), kind: FaultKind::NoSpace, sticky: false });
+    wal.append(1, b"what was refused").unwrap();
+    assert!(matches!(wal.write_group(), Err(Error::StorageFull { certain: true, .. })));
+    wal.append(1, b"what was written").unwrap();
+    wal.write_group().unwrap();
+    wal.sync().unwrap();
+    let last = commit(&mut wal);
+    assert_eq!((first.first_offset, last.first_offset), (0, 2));
+    assert!(wal.confirm().unwrap());
+    drop(wal);
+    let at = 4096 + 48 + first.payload.len().next_multiple_of(8);
+    let mut whole = disk.read(&segment(1)).unwrap();
+    assert_eq!(whole[..at], refused[..at]);
+    whole[at..at + 64].copy_from_slice(&refused[at..at + 64]);
+    disk.overwrite(&segment(1), &whole).unwrap();
+    let error = recover(&disk, expected()).unwrap_err();
+    assert!(matches!(error, Error::Corrupt(_)), "{error}");
+    assert!(error.to_string().contains("does not follow the one before it"), "{error}");
+}

@@ -78,7 +78,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "mutants",
-        summary: "build each seeded fault and see the test fail that is named for it; part of a name",
+        summary: "build each seeded fault and see the test fail that is named for it; parts of names",
         run: mutants::run,
     },
     Chore {

@@ -1,7 +1,7 @@
 //! `cargo xtask mutants`: each seeded fault is built and must fail the test that is named beside it.
 //!
 //! A fault is an expression under `cfg(mutant = "…")` in the product's own source. A wrapper around the compiler turns
-//! it on for the crates of the workspace alone, so that what they depend on is built once.
+//! it on for the one crate that has it, and only that crate and its test are built again for the next fault.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -38,17 +38,24 @@ const LOG_CUT: &str = "no_power_cut_loses_or_invents_a_frame";
 const ONE_FLUSH: &str = "a_flush_cut_anywhere_loses_nothing";
 const FAULT: &str = "no_fault_loses_or_invents_a_frame";
 const RETRY: &str = "a_refused_group_does_not_come_back_with_its_retry";
+const TORN: &str = "it_is_cut_at_whichever_byte_it_was_torn";
+const REFUSED: &str = "a_refused_frame_in_the_place_of_its_retry_is_damage";
+const SYNC: &str = "after_a_failed_sync_the_tail_is_written_again";
 const ENGINE_CUT: &str = "nothing_acknowledged_is_lost_at_any_cut";
+
+/// Where the faults are built, and what tells the wrapper which one.
+const TARGET: &str = "target/mutants";
+const FAULT_VARIABLE: &str = "KYRO_MUTANT";
 
 /// The fourteen that the design asks for, then others.
 const MUTANTS: &[Mutant] = &[
     mutant("skip_fdatasync", "a sync returns without one", WAL, "crash", LOG_CUT),
     mutant("acknowledge_early", "a write is answered before its sync", ENGINE, "crash", ENGINE_CUT),
     mutant("skip_directory_sync", "a segment's name is not made durable", WAL, "crash", LOG_CUT),
-    mutant("retry_failed_sync", "a sync that failed is tried again", WAL, "faults", FAULT),
+    mutant("retry_failed_sync", "a sync that failed is tried again", WAL, "faults", SYNC),
     mutant("ignore_payload_checksum", "a payload is not checked", WAL, "damage", "every_bit"),
-    mutant("ignore_chain", "a frame need not follow the one before it", WAL, "crash", LOG_CUT),
-    mutant("append_after_torn_tail", "writing goes on behind a torn frame", WAL, "crash", LOG_CUT),
+    mutant("ignore_chain", "a frame need not follow the one before it", WAL, "faults", REFUSED),
+    mutant("append_after_torn_tail", "writing goes on behind a torn frame", WAL, "torn_tail", TORN),
     mutant(
         "drop_wal_before_run",
         "segments go before the run that covers them is named",
@@ -94,14 +101,15 @@ const MUTANTS: &[Mutant] = &[
     mutant("trust_page_cache", "the tail is served as read, without writing it again", WAL, "crash", LOG_CUT),
 ];
 
-/// Builds and tests every mutant, or those whose name holds the argument, and prints the table.
+/// Builds and tests every mutant, or those whose name holds one of the arguments, and prints the table.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
-    let wanted = arguments.first().map_or("", String::as_str);
-    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(|mutant| mutant.name.contains(wanted)).collect();
+    let wanted =
+        |mutant: &&Mutant| arguments.is_empty() || arguments.iter().any(|part| mutant.name.contains(part));
+    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
     if chosen.is_empty() {
-        return Err(format!("no mutant has {wanted:?} in its name").into());
+        return Err(format!("no mutant has one of {arguments:?} in its name").into());
     }
-    let wrappers = tree::root().join("target/mutants/wrappers");
+    let wrappers = tree::root().join(TARGET).join("wrappers");
     fs::create_dir_all(&wrappers)?;
     let mut survivors = Vec::new();
     for mutant in chosen {
@@ -125,10 +133,19 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 
 /// Runs the mutant's test: it must be built, be run, and fail by its own assertion.
 fn examine(mutant: &Mutant, wrappers: &Path) -> std::io::Result<&'static str> {
+    forget(mutant.package)?;
     let mut cargo = test(mutant);
-    cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper(mutant, wrappers)?);
-    let output = cargo.output()?;
-    Ok(verdict(&String::from_utf8_lossy(&output.stdout), mutant.test))
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper(mutant.package, wrappers)?).env(FAULT_VARIABLE, mutant.name);
+    let output = cargo.output();
+    // A crate with a fault must not be there for whoever builds next.
+    forget(mutant.package)?;
+    Ok(verdict(&String::from_utf8_lossy(&output?.stdout), mutant.test))
+}
+
+/// Removes what was built of a crate: Cargo does not know that its wrapper now does something else.
+fn forget(package: &str) -> std::io::Result<()> {
+    let status = tree::cargo().args(["clean", "-q", "-p", package, "--target-dir", TARGET]).status()?;
+    if status.success() { Ok(()) } else { Err(std::io::Error::other("cargo clean failed")) }
 }
 
 /// What the test's own lines say; a build that failed prints none.
@@ -144,15 +161,23 @@ fn verdict(stdout: &str, test: &str) -> &'static str {
 
 fn test(mutant: &Mutant) -> Command {
     let mut cargo = tree::cargo();
-    cargo.args(["test", "-p", mutant.package, "--test", mutant.binary, "--target-dir", "target/mutants"]);
+    // Only whether the test fails is asked: no debugger will read these builds.
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "0");
+    cargo.args(["test", "-p", mutant.package, "--test", mutant.binary, "--target-dir", TARGET]);
     cargo.args(["--", "--exact", mutant.test]);
     cargo
 }
 
-/// A program that compiles with the fault turned on. Cargo tells builds apart by its path.
-fn wrapper(mutant: &Mutant, wrappers: &Path) -> std::io::Result<PathBuf> {
-    let path = wrappers.join(mutant.name);
-    fs::write(&path, format!("#!/bin/sh\nexec \"$@\" --cfg 'mutant=\"{}\"'\n", mutant.name))?;
+/// A program that compiles this crate with the fault turned on, and every other as it is. Cargo tells builds apart by
+/// its path: faults of two crates never meet.
+fn wrapper(package: &str, wrappers: &Path) -> std::io::Result<PathBuf> {
+    let path = wrappers.join(package);
+    let script = format!(
+        "#!/bin/sh\n\
+         if [ \"$CARGO_PKG_NAME\" = {package} ]; then set -- \"$@\" --cfg \"mutant=\\\"${FAULT_VARIABLE}\\\"\"; fi\n\
+         exec \"$@\"\n"
+    );
+    fs::write(&path, script)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(path)
 }
