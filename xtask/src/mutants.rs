@@ -39,6 +39,7 @@ const ONE_FLUSH: &str = "a_flush_cut_anywhere_loses_nothing";
 const FAULT: &str = "no_fault_loses_or_invents_a_frame";
 const RETRY: &str = "a_refused_group_does_not_come_back_with_its_retry";
 const TORN: &str = "it_is_cut_at_whichever_byte_it_was_torn";
+const STALE: &str = "stale_frames_behind_the_tail_prove_nothing";
 const REFUSED: &str = "a_refused_frame_in_the_place_of_its_retry_is_damage";
 const SYNC: &str = "after_a_failed_sync_the_tail_is_written_again";
 const ENGINE_CUT: &str = "nothing_acknowledged_is_lost_at_any_cut";
@@ -70,8 +71,8 @@ const MUTANTS: &[Mutant] = &[
         "trust_stale_frame",
         "checksums do not depend on database, segment and epoch",
         WAL,
-        "crash",
-        LOG_CUT,
+        "torn_tail",
+        STALE,
     ),
     mutant(
         "publish_before_durable",
