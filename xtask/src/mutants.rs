@@ -97,9 +97,9 @@ const MUTANTS: &[Mutant] = &[
     ),
     mutant("same_attempt", "a group after a failed one looks like the failed one", WAL, "faults", RETRY),
     mutant("leave_residue", "what a failed write left is not overwritten", WAL, "faults", FAULT),
-    mutant("trust_visible_footer", "a footer that was read is taken to be durable", WAL, "crash", LOG_CUT),
-    mutant("trust_visible_name", "a name that was read is taken to be durable", WAL, "crash", LOG_CUT),
-    mutant("trust_page_cache", "the tail is served as read, without writing it again", WAL, "crash", LOG_CUT),
+    mutant("trust_visible_footer", "a footer that was read is taken to be durable", WAL, "faults", FAULT),
+    mutant("trust_visible_name", "a name that was read is taken to be durable", WAL, "faults", FAULT),
+    mutant("trust_page_cache", "the tail is served as read, without writing it again", WAL, "faults", FAULT),
 ];
 
 /// Builds and tests every mutant, or those whose name holds one of the arguments, and prints the table.
