@@ -58,6 +58,23 @@ pub fn batch(entries: Entries, numbers: Range<u64>) -> Batch {
 }
 
 /// The engine's own calls: a view for each, values borrowed.
+/// Writes batches, so many on their way at a time, and returns when all are committed.
+fn write_all(engine: &Engine, batches: impl Iterator<Item = Batch>) -> Result<(), Failure> {
+    let mut commits: VecDeque<Commit> = VecDeque::with_capacity(IN_FLIGHT);
+    for batch in batches {
+        if commits.len() == IN_FLIGHT
+            && let Some(oldest) = commits.pop_front()
+        {
+            oldest.wait()?;
+        }
+        commits.push_back(engine.write_waiting(batch)?);
+    }
+    for commit in commits {
+        commit.wait()?;
+    }
+    Ok(())
+}
+
 impl Reader for Engine {
     fn get(&self, key: u64) -> Result<Option<u64>, Failure> {
         Ok(self.get_with(key, first_word)?)
@@ -144,41 +161,20 @@ impl KeyValue for Kyro {
     }
 
     fn load(&self, entries: Entries, batches: &mut dyn Iterator<Item = Range<u64>>) -> Result<(), Failure> {
-        let mut commits: VecDeque<Commit> = VecDeque::with_capacity(IN_FLIGHT);
-        for numbers in batches {
-            let batch = batch(entries, numbers);
-            if commits.len() == IN_FLIGHT
-                && let Some(oldest) = commits.pop_front()
-            {
-                oldest.wait()?;
-            }
-            commits.push_back(self.0.write_waiting(batch)?);
-        }
-        for commit in commits {
-            commit.wait()?;
-        }
-        Ok(())
+        write_all(&self.0, batches.map(|numbers| batch(entries, numbers)))
     }
 
     fn load_sorted(&self, entries: Entries, keys: &[u64]) -> Result<(), Failure> {
         let mut value = Vec::with_capacity(entries.value_bytes);
-        let mut commits: VecDeque<Commit> = VecDeque::with_capacity(IN_FLIGHT);
-        for keys in keys.chunks(SORTED_BATCH) {
+        let batches = keys.chunks(SORTED_BATCH).map(|keys| {
             let mut batch = Batch::with_capacity(keys.len() * (entries.value_bytes + 16));
             for &key in keys {
                 entries.fill(key, &mut value);
                 batch.put(key, &value);
             }
-            if commits.len() == IN_FLIGHT
-                && let Some(oldest) = commits.pop_front()
-            {
-                oldest.wait()?;
-            }
-            commits.push_back(self.0.write_waiting(batch)?);
-        }
-        for commit in commits {
-            commit.wait()?;
-        }
+            batch
+        });
+        write_all(&self.0, batches)?;
         self.settle()
     }
 
