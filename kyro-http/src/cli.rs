@@ -1,6 +1,7 @@
 //! The command line: verbs, flags and their environment names.
 
 mod edge_args;
+mod role_args;
 mod storage_args;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::inspect::InspectArgs;
 use crate::repair::RepairArgs;
 use crate::verify::VerifyArgs;
 pub(crate) use edge_args::EdgeArgs;
+pub(crate) use role_args::RoleArgs;
 pub(crate) use storage_args::StorageArgs;
 
 /// A durable u64-to-bytes store over HTTP, whose read path is a learned index.
@@ -82,22 +84,8 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) tokens: TokenArgs,
-    /// A token that may only read
-    #[arg(
-        long,
-        env = "KYRODB_READ_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true,
-        help_heading = "Access"
-    )]
-    pub(crate) read_token: Option<String>,
-    /// A file of tokens that may only read, one a line
-    #[arg(long, env = "KYRODB_READ_TOKEN_FILE", value_name = "FILE", help_heading = "Access")]
-    pub(crate) read_token_file: Option<PathBuf>,
-    /// Ask for a token on /metrics and /build_info too
-    #[arg(long, env = "KYRODB_PROTECT_METRICS", value_name = "BOOL", default_value = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        action = ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Access")]
-    pub(crate) protect_metrics: bool,
+    #[command(flatten)]
+    pub(crate) roles: RoleArgs,
     /// Serve a network address without any token
     #[arg(long, env = "KYRODB_INSECURE", value_name = "BOOL", default_value = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         action = ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Access")]
@@ -111,7 +99,7 @@ pub(crate) struct ServeArgs {
     pub(crate) rates: RateArgs,
 }
 
-/// Full-access tokens, for the server and for clients of one.
+/// Tokens that may do everything, for the server and for clients of one.
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
     /// Bearer token; the environment or a file keeps it out of the process list

@@ -113,7 +113,7 @@ impl Config {
             warm_on_start: arguments.storage.warm_on_start,
             access: AccessConfig {
                 tokens,
-                protect_metrics: arguments.protect_metrics,
+                protect_metrics: arguments.roles.protect_metrics,
                 check_host,
                 proxies: Proxies(arguments.edge.trusted_proxies.clone()),
                 log: arguments.edge.access_log,
@@ -145,15 +145,22 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConfigError> {
 fn tokens(arguments: &ServeArgs) -> Result<Tokens, TokenError> {
     let mut tokens = Tokens::default();
     if let Some(token) = &arguments.tokens.auth_token {
-        tokens.add(token, Role::Full, "--auth-token (KYRODB_AUTH_TOKEN)")?;
+        tokens.add(token, Role::Admin, "--auth-token (KYRODB_AUTH_TOKEN)")?;
     }
     if let Some(path) = &arguments.tokens.auth_token_file {
-        tokens.add_file(path, Role::Full)?;
+        tokens.add_file(path, Role::Admin)?;
     }
-    if let Some(token) = &arguments.read_token {
+    let roles = &arguments.roles;
+    if let Some(token) = &roles.write_token {
+        tokens.add(token, Role::Write, "--write-token (KYRODB_WRITE_TOKEN)")?;
+    }
+    if let Some(path) = &roles.write_token_file {
+        tokens.add_file(path, Role::Write)?;
+    }
+    if let Some(token) = &roles.read_token {
         tokens.add(token, Role::Read, "--read-token (KYRODB_READ_TOKEN)")?;
     }
-    if let Some(path) = &arguments.read_token_file {
+    if let Some(path) = &roles.read_token_file {
         tokens.add_file(path, Role::Read)?;
     }
     Ok(tokens)

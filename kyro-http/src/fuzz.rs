@@ -153,7 +153,7 @@ pub fn headers(data: &[u8]) {
         assert_eq!(target, names_loopback(&headers, None), "{text:?}: target and header differ");
     }
     let mut tokens = Tokens::default();
-    tokens.add("s3cret", Role::Full, "test").expect("a token");
+    tokens.add("s3cret", Role::Admin, "test").expect("a token");
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, value.clone());
     let right = data.get(7..).is_some_and(|rest| rest.trim_ascii() == b"s3cret");

@@ -13,7 +13,7 @@ pub(crate) enum Access {
     Read,
     /// A token that may write.
     Write,
-    /// A token that may write; work on the whole database.
+    /// A token that may administer; work on the whole database.
     Admin,
 }
 

@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, LogForm, ServeArgs, Verb};
 use crate::config::Config;
 use crate::exit::{Exit, advise};
-use crate::settings_file::{SettingsError, SettingsFile};
+use crate::settings_file::{SECRETS, SettingsError, SettingsFile};
 use crate::{build_info, inspect, load, print_config, repair, server, settings_file, verify};
 
 /// Runs the command with these arguments, the program's name first, and gives its exit code: 0 done, 1 failed,
@@ -115,7 +115,7 @@ fn named_on_command_line(matches: &ArgMatches, id: &str) -> bool {
 
 /// A flag's value stands in the process list for everyone on the machine.
 fn warn_of_visible_tokens(matches: &ArgMatches) {
-    for flag in ["auth_token", "read_token"] {
+    for flag in SECRETS {
         if named_on_command_line(matches, flag) {
             let flag = flag.replace('_', "-");
             tracing::warn!(

@@ -233,6 +233,8 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::Unauthorized => {
             Problem::new(Code::Unauthorized, "a valid token is needed: Authorization: Bearer TOKEN")
         }
-        Refusal::Forbidden => Problem::new(Code::Forbidden, "this token may only read"),
+        Refusal::Forbidden(needed) => {
+            Problem::new(Code::Forbidden, format!("this takes a token that may {}", needed.verb()))
+        }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) const VERB: &str = "serve";
 /// Arguments that are about the configuration itself, or ask for help: no keys of a file.
 const NOT_SETTINGS: [&str; 4] = ["config", "print_config", "help", "version"];
 /// Settings whose value is shown to nobody.
-pub(crate) const SECRETS: [&str; 2] = ["auth_token", "read_token"];
+pub(crate) const SECRETS: [&str; 3] = ["auth_token", "write_token", "read_token"];
 /// A longer file is no configuration.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 

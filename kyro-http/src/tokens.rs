@@ -11,13 +11,37 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::route::Access;
 
-/// What the holder of a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the holder of a token may do; each role may what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
-    /// Read routes only.
+    /// Read.
     Read,
-    /// Every route.
-    Full,
+    /// Write keys and events.
+    Write,
+    /// Start and stop work on the whole database.
+    Admin,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// What a token must be able to do to use routes of this kind.
+    const fn needed_for(access: Access) -> Self {
+        match access {
+            Access::Open | Access::Telemetry | Access::Read => Self::Read,
+            Access::Write => Self::Write,
+            Access::Admin => Self::Admin,
+        }
+    }
+
+    /// What it adds, for the message of a refusal.
+    pub(crate) const fn verb(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "administer",
+        }
+    }
 }
 
 /// Why a request is refused.
@@ -25,8 +49,8 @@ pub(crate) enum Role {
 pub(crate) enum Refusal {
     /// No token, or one that nobody configured.
     Unauthorized,
-    /// A valid token that may not do this.
-    Forbidden,
+    /// A valid token that may not do this: it takes one of this role.
+    Forbidden(Role),
 }
 
 /// Why the configured tokens cannot be used. No variant carries a token.
@@ -105,28 +129,21 @@ impl Tokens {
             return Ok(());
         }
         let role = bearer(headers).and_then(|token| self.role_of(token)).ok_or(Refusal::Unauthorized)?;
-        match (role, access) {
-            (Role::Full, _) | (Role::Read, Access::Read | Access::Telemetry | Access::Open) => Ok(()),
-            (Role::Read, Access::Write | Access::Admin) => Err(Refusal::Forbidden),
-        }
+        let needed = Role::needed_for(access);
+        if role >= needed { Ok(()) } else { Err(Refusal::Forbidden(needed)) }
     }
 
     /// Compares with every token, whichever matches: the time tells neither which one nor how much of it.
     fn role_of(&self, token: &[u8]) -> Option<Role> {
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let (mut read, mut full) = (Choice::from(0), Choice::from(0));
+        let mut found = Role::ALL.map(|role| (role, Choice::from(0)));
         for (known, role) in &self.digests {
             let equal = known.ct_eq(&digest);
-            match role {
-                Role::Read => read |= equal,
-                Role::Full => full |= equal,
+            for (of, any) in &mut found {
+                *any |= equal & Choice::from(u8::from(of == role));
             }
         }
-        match (bool::from(full), bool::from(read)) {
-            (true, _) => Some(Role::Full),
-            (false, true) => Some(Role::Read),
-            (false, false) => None,
-        }
+        found.into_iter().rev().find_map(|(role, any)| bool::from(any).then_some(role))
     }
 }
 
@@ -181,29 +198,43 @@ mod tests {
 
     fn tokens() -> Tokens {
         let mut tokens = Tokens::default();
-        tokens.add("full-1", Role::Full, "test").unwrap();
-        tokens.add("full-2", Role::Full, "test").unwrap();
+        tokens.add("admin-1", Role::Admin, "test").unwrap();
+        tokens.add("admin-2", Role::Admin, "test").unwrap();
+        tokens.add("writer", Role::Write, "test").unwrap();
         tokens.add("reader", Role::Read, "test").unwrap();
+        // One text with two roles has the greater one.
+        tokens.add("both", Role::Write, "test").unwrap();
+        tokens.add("both", Role::Read, "test").unwrap();
         tokens
     }
 
     #[test]
     fn the_right_token_opens_what_its_role_may() {
         let tokens = tokens();
-        for (value, read, write) in [
-            ("Bearer full-1", Ok(()), Ok(())),
-            ("bearer   full-2", Ok(()), Ok(())),
-            ("Bearer reader", Ok(()), Err(Refusal::Forbidden)),
-            ("Bearer full-3", Err(Refusal::Unauthorized), Err(Refusal::Unauthorized)),
-            ("Bearer full-", Err(Refusal::Unauthorized), Err(Refusal::Unauthorized)),
-            ("Bearer ", Err(Refusal::Unauthorized), Err(Refusal::Unauthorized)),
-            ("Bearer", Err(Refusal::Unauthorized), Err(Refusal::Unauthorized)),
-            ("Basic full-1", Err(Refusal::Unauthorized), Err(Refusal::Unauthorized)),
-            ("full-1", Err(Refusal::Unauthorized), Err(Refusal::Unauthorized)),
+        for (value, role) in [
+            ("Bearer admin-1", Some(Role::Admin)),
+            ("bearer   admin-2", Some(Role::Admin)),
+            ("Bearer writer", Some(Role::Write)),
+            ("Bearer both", Some(Role::Write)),
+            ("Bearer reader", Some(Role::Read)),
+            ("Bearer admin-3", None),
+            ("Bearer admin-", None),
+            ("Bearer ", None),
+            ("Bearer", None),
+            ("Basic admin-1", None),
+            ("admin-1", None),
         ] {
-            assert_eq!(tokens.check(&headers(value), Access::Read, false), read, "{value}");
-            assert_eq!(tokens.check(&headers(value), Access::Write, false), write, "{value}");
-            assert_eq!(tokens.check(&headers(value), Access::Admin, false), write, "{value}");
+            let headers = headers(value);
+            for (access, needed) in
+                [(Access::Read, Role::Read), (Access::Write, Role::Write), (Access::Admin, Role::Admin)]
+            {
+                let expected = match role {
+                    None => Err(Refusal::Unauthorized),
+                    Some(role) if role >= needed => Ok(()),
+                    Some(_) => Err(Refusal::Forbidden(needed)),
+                };
+                assert_eq!(tokens.check(&headers, access, false), expected, "{value} {access:?}");
+            }
         }
         let none = HeaderMap::new();
         assert_eq!(tokens.check(&none, Access::Read, false), Err(Refusal::Unauthorized));
@@ -215,16 +246,16 @@ mod tests {
 
     #[test]
     fn two_credentials_are_none() {
-        let mut two = headers("Bearer full-1");
-        two.append(AUTHORIZATION, "Bearer full-1".parse().unwrap());
+        let mut two = headers("Bearer admin-1");
+        two.append(AUTHORIZATION, "Bearer admin-1".parse().unwrap());
         assert_eq!(tokens().check(&two, Access::Read, false), Err(Refusal::Unauthorized));
     }
 
     #[test]
     fn unusable_tokens_are_refused_without_being_shown() {
         let mut tokens = Tokens::default();
-        assert!(matches!(tokens.add("", Role::Full, "x"), Err(TokenError::Empty { .. })));
-        let error = tokens.add("with space", Role::Full, "--auth-token").unwrap_err().to_string();
+        assert!(matches!(tokens.add("", Role::Admin, "x"), Err(TokenError::Empty { .. })));
+        let error = tokens.add("with space", Role::Admin, "--auth-token").unwrap_err().to_string();
         assert!(error.contains("--auth-token") && !error.contains("with space"), "{error}");
         assert!(!format!("{tokens:?}").contains("digest"));
     }
@@ -235,14 +266,14 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
-        fs::write(&path, "# rotation\nfull-1\n\n  full-2  \n").unwrap();
+        fs::write(&path, "# rotation\nadmin-1\n\n  admin-2  \n").unwrap();
         let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         for mode in [0o640, 0o604, 0o666, 0o620] {
             set(mode);
             assert!(matches!(read_file(&path), Err(TokenError::Exposed { .. })), "{mode:o}");
         }
         set(0o600);
-        assert_eq!(read_file(&path).unwrap(), ["full-1", "full-2"]);
+        assert_eq!(read_file(&path).unwrap(), ["admin-1", "admin-2"]);
         fs::write(&path, "# none\n").unwrap();
         assert!(matches!(read_file(&path), Err(TokenError::NoneInFile { .. })));
         assert!(matches!(read_file(&dir.path().join("gone")), Err(TokenError::Io { .. })));

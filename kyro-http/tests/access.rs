@@ -19,42 +19,43 @@ use running::{Server, command, ended, fresh};
 enum Needs {
     Nothing,
     NothingUnlessProtected,
-    ReadToken,
-    FullToken,
+    Read,
+    Write,
+    Admin,
 }
 
 /// Every route of the server with one request that it answers well. The list is checked against the server's own.
 const ROUTES: &[(&str, &str, &str, &str, Needs)] = &[
-    ("/v1/put", "POST", "/v1/put", r#"{"key":1,"value":"v"}"#, Needs::FullToken),
-    ("/v1/lookup_fast/{key}", "GET", "/v1/lookup_fast/7", "", Needs::ReadToken),
-    ("/v1/get_fast/{key}", "GET", "/v1/get_fast/7", "", Needs::ReadToken),
-    ("/v1/kv/{key}", "GET", "/v1/kv/7", "", Needs::ReadToken),
-    ("/v1/kv/{key}", "PUT", "/v1/kv/7", "canary-value", Needs::FullToken),
-    ("/v1/kv/{key}", "DELETE", "/v1/kv/8", "", Needs::FullToken),
-    ("/v1/batch", "POST", "/v1/batch", r#"[{"op":"put","key":8,"value":"canary-value"}]"#, Needs::FullToken),
-    ("/v1/mget", "POST", "/v1/mget", "[7,8]", Needs::ReadToken),
-    ("/v1/scan", "GET", "/v1/scan", "", Needs::ReadToken),
-    ("/v1/count", "GET", "/v1/count", "", Needs::ReadToken),
-    ("/v1/select", "GET", "/v1/select?rank=0", "", Needs::ReadToken),
-    ("/v1/load", "POST", "/v1/load", r#"{"key":8,"value":"canary-value"}"#, Needs::FullToken),
-    ("/v1/changes", "GET", "/v1/changes", "", Needs::ReadToken),
-    ("/v1/range", "DELETE", "/v1/range?from=1000&to=2000", "", Needs::FullToken),
-    ("/v1/backup", "POST", "/v1/backup", r#"{"name":"n"}"#, Needs::FullToken),
-    ("/v1/tasks", "GET", "/v1/tasks", "", Needs::ReadToken),
-    ("/v1/tasks/{id}", "GET", "/v1/tasks/1", "", Needs::ReadToken),
-    ("/v1/tasks/{id}", "DELETE", "/v1/tasks/1", "", Needs::FullToken),
-    ("/v1/stats", "GET", "/v1/stats", "", Needs::ReadToken),
-    ("/v1/lookup", "GET", "/v1/lookup?key=7", "", Needs::ReadToken),
-    ("/v1/lookup_raw", "GET", "/v1/lookup_raw?key=7", "", Needs::ReadToken),
-    ("/v1/append", "POST", "/v1/append", r#"{"payload":"p"}"#, Needs::FullToken),
-    ("/v1/replay", "GET", "/v1/replay", "", Needs::ReadToken),
-    ("/v1/replay", "POST", "/v1/replay", "", Needs::ReadToken),
-    ("/v1/subscribe", "GET", "/v1/subscribe?from=0", "", Needs::ReadToken),
-    ("/v1/rmi/build", "POST", "/v1/rmi/build", "", Needs::FullToken),
-    ("/v1/warmup", "POST", "/v1/warmup", "", Needs::FullToken),
-    ("/v1/snapshot", "POST", "/v1/snapshot", "", Needs::FullToken),
-    ("/v1/compact", "POST", "/v1/compact", "", Needs::FullToken),
-    ("/v1/offset", "GET", "/v1/offset", "", Needs::ReadToken),
+    ("/v1/put", "POST", "/v1/put", r#"{"key":1,"value":"v"}"#, Needs::Write),
+    ("/v1/lookup_fast/{key}", "GET", "/v1/lookup_fast/7", "", Needs::Read),
+    ("/v1/get_fast/{key}", "GET", "/v1/get_fast/7", "", Needs::Read),
+    ("/v1/kv/{key}", "GET", "/v1/kv/7", "", Needs::Read),
+    ("/v1/kv/{key}", "PUT", "/v1/kv/7", "canary-value", Needs::Write),
+    ("/v1/kv/{key}", "DELETE", "/v1/kv/8", "", Needs::Write),
+    ("/v1/batch", "POST", "/v1/batch", r#"[{"op":"put","key":8,"value":"canary-value"}]"#, Needs::Write),
+    ("/v1/mget", "POST", "/v1/mget", "[7,8]", Needs::Read),
+    ("/v1/scan", "GET", "/v1/scan", "", Needs::Read),
+    ("/v1/count", "GET", "/v1/count", "", Needs::Read),
+    ("/v1/select", "GET", "/v1/select?rank=0", "", Needs::Read),
+    ("/v1/load", "POST", "/v1/load", r#"{"key":8,"value":"canary-value"}"#, Needs::Write),
+    ("/v1/changes", "GET", "/v1/changes", "", Needs::Read),
+    ("/v1/range", "DELETE", "/v1/range?from=1000&to=2000", "", Needs::Write),
+    ("/v1/backup", "POST", "/v1/backup", r#"{"name":"n"}"#, Needs::Admin),
+    ("/v1/tasks", "GET", "/v1/tasks", "", Needs::Read),
+    ("/v1/tasks/{id}", "GET", "/v1/tasks/1", "", Needs::Read),
+    ("/v1/tasks/{id}", "DELETE", "/v1/tasks/1", "", Needs::Admin),
+    ("/v1/stats", "GET", "/v1/stats", "", Needs::Read),
+    ("/v1/lookup", "GET", "/v1/lookup?key=7", "", Needs::Read),
+    ("/v1/lookup_raw", "GET", "/v1/lookup_raw?key=7", "", Needs::Read),
+    ("/v1/append", "POST", "/v1/append", r#"{"payload":"p"}"#, Needs::Write),
+    ("/v1/replay", "GET", "/v1/replay", "", Needs::Read),
+    ("/v1/replay", "POST", "/v1/replay", "", Needs::Read),
+    ("/v1/subscribe", "GET", "/v1/subscribe?from=0", "", Needs::Read),
+    ("/v1/rmi/build", "POST", "/v1/rmi/build", "", Needs::Admin),
+    ("/v1/warmup", "POST", "/v1/warmup", "", Needs::Admin),
+    ("/v1/snapshot", "POST", "/v1/snapshot", "", Needs::Admin),
+    ("/v1/compact", "POST", "/v1/compact", "", Needs::Admin),
+    ("/v1/offset", "GET", "/v1/offset", "", Needs::Read),
     ("/health", "GET", "/health", "", Needs::Nothing),
     ("/livez", "GET", "/livez", "", Needs::Nothing),
     ("/readyz", "GET", "/readyz", "", Needs::Nothing),
@@ -87,7 +88,8 @@ fn every_route_asks_for_its_token() {
     let (_parent, dir) = fresh();
     for protect in [false, true] {
         let mut serve = command();
-        serve.env("KYRODB_AUTH_TOKEN", "canary-full").env("KYRODB_READ_TOKEN", "canary-read");
+        serve.env("KYRODB_AUTH_TOKEN", "canary-admin").env("KYRODB_READ_TOKEN", "canary-read");
+        serve.env("KYRODB_WRITE_TOKEN", "canary-write");
         serve.args(["serve", "127.0.0.1", "0", "--data-dir"]).arg(&dir);
         if protect {
             serve.arg("--protect-metrics");
@@ -96,29 +98,29 @@ fn every_route_asks_for_its_token() {
         let put = server.connect().request(
             "POST",
             "/v1/put",
-            &[("authorization", "Bearer canary-full")],
+            &[("authorization", "Bearer canary-admin")],
             br#"{"key":7,"value":"canary-value"}"#,
         );
         assert_eq!(put.status, 200);
-        let full = [("authorization", "Bearer canary-full")];
+        let full = [("authorization", "Bearer canary-admin")];
         assert_eq!(server.connect().request("POST", "/v1/snapshot", &full, b"").status, 200, "task 1");
         assert!(server.connect().request("PUT", "/v1/kv/8", &full, b"canary-value").status < 300);
         for (_, method, target, body, needs) in ROUTES {
             for (credentials, kind) in [
                 (None, "none"),
                 (Some("Bearer wrong"), "wrong"),
-                (Some("Bearer canary-ful"), "wrong"),
-                (Some("Basic canary-full"), "wrong"),
-                (Some("canary-full"), "wrong"),
+                (Some("Bearer canary-admi"), "wrong"),
+                (Some("Basic canary-admin"), "wrong"),
+                (Some("canary-admin"), "wrong"),
                 (Some("Bearer canary-read"), "read"),
-                (Some("Bearer canary-full"), "full"),
-                (Some("bearer canary-full"), "full"),
+                (Some("Bearer canary-write"), "write"),
+                (Some("bearer canary-admin"), "admin"),
             ] {
                 let headers: Vec<(&str, &str)> =
                     credentials.iter().map(|value| ("authorization", *value)).collect();
                 let ok = match (*method, *target) {
                     (_, "/v1/lookup_raw?key=7") => 204,
-                    ("DELETE", "/v1/kv/8") if credentials == Some("bearer canary-full") => 404,
+                    ("DELETE", "/v1/kv/8") if kind == "admin" => 404, // the writer before has deleted it
                     ("DELETE", "/v1/tasks/1") => 409,
                     (_, "/v1/backup") => 403, // without --backup-root, after the token is looked at
                     _ => 200,
@@ -127,7 +129,7 @@ fn every_route_asks_for_its_token() {
                     (Needs::Nothing, _) => ok,
                     (Needs::NothingUnlessProtected, _) if !protect => ok,
                     (_, "none" | "wrong") => 401,
-                    (Needs::FullToken, "read") => 403,
+                    (Needs::Write | Needs::Admin, "read") | (Needs::Admin, "write") => 403,
                     _ => ok,
                 };
                 let mut connection = server.connect();
@@ -146,10 +148,14 @@ fn every_route_asks_for_its_token() {
                 );
                 match expected {
                     401 => assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"kyrodb\"")),
-                    403 if *target == "/v1/backup" && kind == "full" => {
+                    403 if *target == "/v1/backup" && kind == "admin" => {
                         assert_eq!(answer.code(), "backups_off");
                     }
-                    403 => assert_eq!(answer.code(), "forbidden"),
+                    403 => {
+                        assert_eq!(answer.code(), "forbidden");
+                        let role = if *needs == Needs::Admin { "administer" } else { "write" };
+                        assert!(answer.text().contains(&format!("a token that may {role}")), "{answer:?}");
+                    }
                     _ => {}
                 }
             }
@@ -159,7 +165,7 @@ fn every_route_asks_for_its_token() {
         assert_eq!(server.connect().request("DELETE", "/v1/put", &[], b"").status, 401);
         let (code, log) = server.stop();
         assert_eq!(code, 0);
-        for canary in ["canary-full", "canary-read", "canary-value", "canary-ful"] {
+        for canary in ["canary-admin", "canary-write", "canary-read", "canary-value", "canary-admi"] {
             assert!(!log.contains(canary), "{canary} in the log");
         }
         assert!(log.contains("unauthorized"), "the log is there to be searched: {log}");
@@ -194,6 +200,7 @@ fn help_does_not_show_a_token_of_the_environment() {
         command()
             .env("KYRODB_AUTH_TOKEN", "canary")
             .env("KYRODB_READ_TOKEN", "canary")
+            .env("KYRODB_WRITE_TOKEN", "canary")
             .args(["serve", "--help"]),
     );
     assert_eq!(help.code, 0);
