@@ -4,4 +4,6 @@ pub(crate) mod compare;
 pub(crate) mod engine;
 pub(crate) mod files;
 pub(crate) mod http;
+pub(crate) mod plot;
+pub(crate) mod rivals;
 pub(crate) mod workload;

@@ -12,7 +12,7 @@ mod loads;
 mod measure;
 mod results;
 mod run;
-mod space;
+pub(crate) mod space;
 mod targets;
 
 pub use busy::{BusyRow, Latency};

@@ -16,13 +16,16 @@ pub mod latency;
 pub mod limit;
 pub mod machine;
 pub mod pages;
+pub mod plot;
 pub mod progress;
 pub mod random;
 pub mod report;
 pub mod rival;
 pub mod spread;
 pub mod store;
+pub mod summary;
 pub mod wal;
+pub mod ycsb;
 pub mod zipf;
 
 #[cfg(doctest)]

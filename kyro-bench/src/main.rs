@@ -15,11 +15,14 @@ use kyro_bench::kv;
 use kyro_bench::pages::{self, Pages};
 use kyro_bench::wal::tail::{self, TailedDatabase};
 use kyro_bench::wal::{self, Part};
+use kyro_bench::ycsb::{self, ChildPlan};
 
 use crate::command::compare::{self, CompareArgs};
 use crate::command::engine::{self, EngineArgs};
 use crate::command::files::{ReportFiles, publish};
 use crate::command::http::HttpArgs;
+use crate::command::plot::{self, PlotArgs, SummaryArgs};
+use crate::command::rivals::RivalsArgs;
 use crate::command::workload::{self, WorkloadArgs};
 
 /// Benchmarks of KyroDB: seeded data, verified answers, interleaved repeats.
@@ -40,10 +43,19 @@ enum Command {
     Engine(EngineArgs),
     /// The server on one processor, beside bare hyper and the embedded engine.
     Http(HttpArgs),
+    /// YCSB A to F over kyro-engine and other stores, with the memory, disk and writes that they take.
+    Rivals(RivalsArgs),
     /// Loads a server that runs somewhere, reads from it, and checks every answer.
     Workload(WorkloadArgs),
     /// Compares two records of one group; fails when a ratio has become worse than allowed.
     Compare(CompareArgs),
+    /// Draws the pictures of a report, or of a workload's CSV, again.
+    Plot(PlotArgs),
+    /// Makes one report of the reports of all groups, with pictures: what `cargo xtask bench` ends with.
+    Summary(SummaryArgs),
+    /// Is one store of `rivals`.
+    #[command(name = ycsb::COMMAND, hide = true)]
+    RivalChild(ChildPlan),
     /// Answers every request with the same bytes: what `http` compares the server with.
     #[command(name = bare::COMMAND, hide = true)]
     BareHyper,
@@ -119,6 +131,9 @@ struct WalArgs {
     /// Every row once, on very little: shows that it works, and nothing else.
     #[arg(long, conflicts_with_all = ["seconds", "repeats"])]
     quick: bool,
+    /// MiB of a long transfer, and of a log that is read.
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    transfer_mib: u64,
     /// Entries in the log alone when a database is opened after an unclean stop.
     #[arg(long, default_value_t = 1_000_000)]
     tail: u64,
@@ -179,8 +194,12 @@ fn main() -> ExitCode {
         Command::Wal(arguments) => wal(arguments),
         Command::Engine(arguments) => engine::run(arguments),
         Command::Http(arguments) => command::http::run(arguments),
+        Command::Rivals(arguments) => command::rivals::run(arguments),
+        Command::RivalChild(plan) => Ok(command::rivals::child(&plan)),
         Command::Workload(arguments) => workload::run(arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Plot(arguments) => plot::run(&arguments),
+        Command::Summary(arguments) => plot::summary(&arguments),
         Command::BareHyper => bare::serve(std::io::stdout()).map(|never| match never {}).map_err(Into::into),
         Command::WalChild { command } => wal_child(command),
         Command::Data { command: DataCommand::List } => {
@@ -233,8 +252,20 @@ fn index(arguments: IndexArgs) -> Result<ExitCode, kv::Failure> {
 }
 
 fn wal(arguments: WalArgs) -> Result<ExitCode, kv::Failure> {
-    let WalArgs { dir, parts, rivals, no_rivals, seconds, repeats, quick, tail, stored, seed, files } =
-        arguments;
+    let WalArgs {
+        dir,
+        parts,
+        rivals,
+        no_rivals,
+        seconds,
+        repeats,
+        quick,
+        transfer_mib,
+        tail,
+        stored,
+        seed,
+        files,
+    } = arguments;
     let all = || kv::Contender::value_variants().iter().copied();
     let chosen = |contender: &kv::Contender| {
         *contender != kv::Contender::Kyro && !no_rivals && (rivals.is_empty() || rivals.contains(contender))
@@ -246,7 +277,7 @@ fn wal(arguments: WalArgs) -> Result<ExitCode, kv::Failure> {
         rivals: all().filter(chosen).collect(),
         length: Duration::try_from_secs_f64(if quick { 0.02 } else { seconds })?,
         repeats: if quick { 1 } else { repeats.max(1) },
-        transfer_bytes: if quick { 4 << 20 } else { 512 << 20 },
+        transfer_bytes: if quick { 4 << 20 } else { transfer_mib.max(1) << 20 },
         tail: if quick { tail.min(2_500) } else { tail },
         stored: stored.into_iter().map(|stored| if quick { stored / 1_000 } else { stored }).collect(),
         seed,

@@ -52,6 +52,14 @@ impl KeyValue for Liar {
         Err("not asked for here".into())
     }
 
+    fn get_with(&self, key: u64, each: &mut dyn FnMut(&[u8])) -> Result<bool, Failure> {
+        Ok(self.get(key)?.map(|value| each(&value)).is_some())
+    }
+
+    fn scan_with(&self, _: u64, _: usize, _: &mut dyn FnMut(u64, &[u8])) -> Result<(), Failure> {
+        Err("not asked for here".into())
+    }
+
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {
         if self.fails == Some(key) {
             return Err("cannot".into());

@@ -96,7 +96,16 @@ const CHORES: &[Chore] = &[
         summary: "try the interleavings of queue, visible offset and views under shuttle; --schedules",
         run: schedules::run,
     },
-    Chore { name: "bench", summary: "run kyro-bench, optimised, with the arguments given", run: bench::run },
+    Chore {
+        name: "bench",
+        summary: "measure: all groups and one report (--quick, --full, --out DIR), or one group with its arguments",
+        run: bench::run,
+    },
+    Chore {
+        name: "plot",
+        summary: "draw the pictures of a report.json, or of a workload's CSV, again; --out DIR",
+        run: bench::plot,
+    },
 ];
 
 /// The exit code of a command that was called wrongly.

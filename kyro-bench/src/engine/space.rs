@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Bytes that the files below `dir` take on the disk.
-pub(super) fn on_disk(dir: &Path) -> io::Result<u64> {
+pub(crate) fn on_disk(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -31,7 +31,7 @@ pub(super) fn remove(dir: &Path) -> io::Result<()> {
 
 /// Bytes that this process has had written to disks so far; what it overwrote in the page cache before it was written
 /// counts once. `None` where the system does not say.
-pub(super) fn written() -> Option<u64> {
+pub(crate) fn written() -> Option<u64> {
     let io = std::fs::read_to_string("/proc/self/io").ok()?;
     let line = io.lines().find(|line| line.starts_with("write_bytes:"))?;
     line.split_ascii_whitespace().nth(1)?.parse().ok()

@@ -82,6 +82,15 @@ impl KeyValue for Fjall {
         reads::run(&self.keyspace, task)
     }
 
+    fn get_with(&self, key: u64, each: &mut dyn FnMut(&[u8])) -> Result<bool, Failure> {
+        let value = self.keyspace.get(key.to_be_bytes())?;
+        Ok(value.map(|value| each(&value)).is_some())
+    }
+
+    fn scan_with(&self, from: u64, limit: usize, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Failure> {
+        Reader::scan(&self.keyspace, from, limit, &mut |key, value| each(key, value))
+    }
+
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {
         Ok(self.keyspace.get(key.to_be_bytes())?.map(|value| value.to_vec()))
     }

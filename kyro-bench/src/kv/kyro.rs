@@ -187,6 +187,14 @@ impl KeyValue for Kyro {
         reads::run(&self.0, task)
     }
 
+    fn get_with(&self, key: u64, each: &mut dyn FnMut(&[u8])) -> Result<bool, Failure> {
+        Ok(self.0.get_with(key, each)?.is_some())
+    }
+
+    fn scan_with(&self, from: u64, limit: usize, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Failure> {
+        Reader::scan(&self.0, from, limit, &mut |key, value| each(key, value))
+    }
+
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {
         Ok(self.0.get(key)?.map(|value| value.to_vec()))
     }

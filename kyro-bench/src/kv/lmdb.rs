@@ -113,6 +113,16 @@ impl KeyValue for Lmdb {
         reads::run(&Reads { transaction: self.environment.read_txn()?, table: self.table }, task)
     }
 
+    fn get_with(&self, key: u64, each: &mut dyn FnMut(&[u8])) -> Result<bool, Failure> {
+        let transaction = self.environment.read_txn()?;
+        Ok(self.table.get(&transaction, &key)?.map(each).is_some())
+    }
+
+    fn scan_with(&self, from: u64, limit: usize, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Failure> {
+        let reads = Reads { transaction: self.environment.read_txn()?, table: self.table };
+        reads.scan(from, limit, &mut |key, value| each(key, value))
+    }
+
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {
         let transaction = self.environment.read_txn()?;
         Ok(self.table.get(&transaction, &key)?.map(<[u8]>::to_vec))

@@ -103,6 +103,17 @@ impl KeyValue for Redb {
         reads::run(&self.database.begin_read()?.open_table(TABLE)?, task)
     }
 
+    fn get_with(&self, key: u64, each: &mut dyn FnMut(&[u8])) -> Result<bool, Failure> {
+        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let value = redb::ReadableTable::get(&table, key)?;
+        Ok(value.map(|value| each(value.value())).is_some())
+    }
+
+    fn scan_with(&self, from: u64, limit: usize, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Failure> {
+        let table = self.database.begin_read()?.open_table(TABLE)?;
+        Reader::scan(&table, from, limit, &mut |key, value| each(key, value))
+    }
+
     fn get(&self, key: u64) -> Result<Option<Vec<u8>>, Failure> {
         let table = self.database.begin_read()?.open_table(TABLE)?;
         Ok(redb::ReadableTable::get(&table, key)?.map(|value| value.value().to_vec()))
