@@ -38,7 +38,7 @@ pub struct Comparison {
 #[non_exhaustive]
 pub enum CompareError {
     /// Not a report, or one of a group without ratios.
-    #[error("the {0} record has no ratios: only reports of `engine` and `http` have them")]
+    #[error("the {0} record has no ratios: it is no report of a group, or an old one")]
     NoRatios(&'static str),
     /// Reports of two groups.
     #[error("the records are of two groups: {0:?} and {1:?}")]

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::compare::Ratio;
 use crate::index::pattern::Pattern;
 use crate::index::targets::targets;
 use crate::report::{Excluded, Table};
@@ -19,6 +20,15 @@ pub struct Results {
     pub repeats: usize,
     /// One for each key set and size.
     pub sets: Vec<SetResult>,
+    /// Ratios that later records are compared by: kyro-rmi against the floor, the best rival, and the B-tree.
+    pub ratios: Vec<Ratio>,
+}
+
+impl Results {
+    /// Works out [`Results::ratios`] from the sets.
+    pub(super) fn note_ratios(&mut self) {
+        self.ratios = self.sets.iter().flat_map(SetResult::ratios).collect();
+    }
 }
 
 /// The results of one key set.
@@ -88,6 +98,26 @@ pub struct ContenderResult {
 }
 
 impl SetResult {
+    fn ratios(&self) -> Vec<Ratio> {
+        let mut ratios = Vec::new();
+        for pattern in Pattern::ALL {
+            let Some(ours) = self.kyro_figure(pattern) else { continue };
+            let rivals = || self.contenders.iter().skip(1);
+            let of = |rival: &ContenderResult| rival.figures.get(&pattern).map(|figure| figure.median);
+            let tree = rivals().find(|rival| rival.name.starts_with("BTreeMap")).and_then(of);
+            let best = rivals().filter_map(of).min_by(f64::total_cmp);
+            let floor = self.floor.get(&pattern.floor()).map(|figure| figure.median);
+            for (other, theirs) in [("the floor", floor), ("the best rival", best), ("BTreeMap", tree)] {
+                if let Some(theirs) = theirs {
+                    let (set, keys, pattern) = (&self.set, self.keys, pattern.title());
+                    let name = format!("{set}, {keys} keys: {pattern}, kyro-rmi against {other}");
+                    ratios.push(Ratio { name, ratio: theirs / ours });
+                }
+            }
+        }
+        ratios
+    }
+
     /// kyro-rmi's figure.
     pub(super) fn kyro_figure(&self, pattern: Pattern) -> Option<f64> {
         self.contenders.first()?.figures.get(&pattern).map(|spread| spread.median)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kyro_engine::Durability;
 use serde::Serialize;
 
+use crate::compare::Ratio;
 use crate::report::{Excluded, Table};
 use crate::spread::Spread;
 use crate::wal::targets::{lost, targets};
@@ -34,8 +35,32 @@ pub struct Results {
     pub replays: Vec<ReplayRow>,
     /// Opening a database after an unclean stop.
     pub opens: Vec<OpenRow>,
+    /// Ratios that later records are compared by: puts against the disk's raw rate, and against rivals.
+    pub ratios: Vec<Ratio>,
     /// Everyone without figures, and why.
     pub excluded: Vec<Excluded>,
+}
+
+impl Results {
+    /// Works out [`Results::ratios`] from the rows.
+    pub(super) fn note_ratios(&mut self) {
+        let ratios = self.puts.iter().flat_map(|row| {
+            let PutsRow { store, writers, value_bytes, .. } = row;
+            let place = format!("{}, {writers} writers, {value_bytes} B", row.mode.title());
+            let ours = store == "kyro-engine";
+            let raw = row.puts_over_raw.filter(|_| ours).map(|ratio| ("the raw rate".to_owned(), ratio));
+            let rival = row.kyro_over_this.filter(|_| !ours).map(|ratio| {
+                let mark = if row.keeps_mode { "rival" } else { "unsynced" };
+                (format!("{mark} {store}"), ratio)
+            });
+            let ratio = move |(other, ratio): (String, Spread)| Ratio {
+                name: format!("{place}: puts of kyro-engine against {other}"),
+                ratio: ratio.median,
+            };
+            raw.into_iter().chain(rival).map(ratio)
+        });
+        self.ratios = ratios.collect();
+    }
 }
 
 /// What the disk can do.

@@ -134,6 +134,7 @@ pub fn run(plan: &Plan) -> Result<Report<Results>, WalBenchError> {
     }
     report.note_memory();
     progress.finish();
+    results.note_ratios();
     Ok(report.with(results))
 }
 
