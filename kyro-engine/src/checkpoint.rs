@@ -7,7 +7,7 @@ use kyro_wal::{Identity, Reader, Recovery, Wal};
 
 use crate::engine::Engine;
 use crate::error::{MaintenanceError, OpenError};
-use crate::manifest::{FILE_NAME, Manifest, ManifestFile};
+use crate::manifest::{FILE_NAME, Manifest, ManifestFile, RunEntry};
 use crate::open::{create_dir, log_error, wal_options};
 use crate::run_files::{index_path, load_index, load_run, run_path};
 use crate::shared::{RUNS_DIR, Shared, WAL_DIR};
@@ -24,8 +24,24 @@ pub struct CheckpointReport {
     pub bytes: u64,
     /// Files that are second names of the originals, and take no space of their own until the originals go.
     pub linked: u64,
+    /// Files that are second names of files in [`CheckpointOptions::base`].
+    pub reused: u64,
     /// Files that had to be copied.
     pub copied: u64,
+    /// Bytes of those.
+    pub copied_bytes: u64,
+}
+
+/// How a checkpoint is made; see [`Engine::checkpoint_with`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckpointOptions {
+    /// An earlier checkpoint on the file system of the new one: runs that are in it already get second names instead of
+    /// being copied again. Read whole and verified before they are taken. Default: none.
+    pub base: Option<PathBuf>,
+    /// Whether files of the database itself are copied even where a second name would do, so that damage to one is not
+    /// damage to the other. Default false.
+    pub copy: bool,
 }
 
 /// Why there is no checkpoint. Nothing of it is left under its name.
@@ -62,6 +78,37 @@ impl Engine {
     /// # Errors
     /// See [`CheckpointError`].
     pub fn checkpoint(&self, to: impl AsRef<Path>) -> Result<CheckpointReport, CheckpointError> {
+        self.checkpoint_with(to, &CheckpointOptions::default())
+    }
+
+    /// As [`Engine::checkpoint`], incremental above an earlier one: a run never changes once it is there, so only runs that
+    /// are new since then are copied.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use kyro_engine::{CheckpointOptions, Engine, Options};
+    /// # let place = tempfile::tempdir()?;
+    /// # let at = |name: &str| place.path().join(name);
+    /// let engine = Engine::open(at("data"), Options::default())?;
+    /// engine.put(1, "one")?;
+    /// let mut options = CheckpointOptions::default();
+    /// options.copy = true;
+    /// assert_eq!(engine.checkpoint_with(at("monday"), &options)?.reused, 0);
+    /// engine.put(2, "two")?;
+    /// options.base = Some(at("monday"));
+    /// let tuesday = engine.checkpoint_with(at("tuesday"), &options)?;
+    /// assert_eq!((tuesday.runs, tuesday.reused), (2, 2)); // the first run and its index are not copied again
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Engine::checkpoint`]. A base that is missing or damaged is no error: what it lacks is copied.
+    pub fn checkpoint_with(
+        &self,
+        to: impl AsRef<Path>,
+        options: &CheckpointOptions,
+    ) -> Result<CheckpointReport, CheckpointError> {
         let to = to.as_ref();
         let shared = self.shared();
         if shared.storage.list(to).is_ok() || shared.storage.len(to).is_ok() {
@@ -69,7 +116,8 @@ impl Engine {
         }
         let mut partial = to.as_os_str().to_owned();
         partial.push(".partial");
-        let copy = Copy { shared, dir: PathBuf::from(partial) };
+        let base = options.base.as_ref().map(|base| base.join(RUNS_DIR));
+        let copy = Copy { shared, dir: PathBuf::from(partial), base, copies: options.copy };
         let made = copy.make(to);
         if made.is_err() {
             copy.remove();
@@ -82,6 +130,9 @@ impl Engine {
 struct Copy<'a> {
     shared: &'a Shared,
     dir: PathBuf,
+    /// Where the runs of an earlier one are.
+    base: Option<PathBuf>,
+    copies: bool,
 }
 
 impl Copy<'_> {
@@ -155,6 +206,13 @@ impl Copy<'_> {
         let from = self.shared.runs_dir();
         for entry in &manifest.runs {
             let path = run_path(runs_dir, entry.number);
+            let index = index_path(runs_dir, entry.number);
+            report.runs += 1;
+            report.bytes += entry.bytes;
+            if self.reuse(entry, &path, &index) {
+                report.reused += 2;
+                continue;
+            }
             let copied = self.link(&run_path(&from, entry.number), &path, report)?;
             let (_, run) = load_run(storage, &path)?;
             let corrupt = |reason| OpenError::Corrupt { file: path.clone(), offset: 0, reason };
@@ -164,24 +222,42 @@ impl Copy<'_> {
             if copied {
                 run.verify(&mut |_, _| ()).map_err(|damage| corrupt(damage.to_string()))?;
             }
-            let index = index_path(runs_dir, entry.number);
             self.link(&index_path(&from, entry.number), &index, report)?;
             load_index(storage, &index, &run).map_err(corrupt)?;
-            report.runs += 1;
-            report.bytes += entry.bytes;
         }
         Ok(())
+    }
+
+    /// Gives the base's files of a run second names, if it has that very run, whole, with an index that fits it.
+    fn reuse(&self, entry: &RunEntry, path: &Path, index: &Path) -> bool {
+        let Some(base) = &self.base else { return false };
+        let storage = &*self.shared.storage;
+        let reused = || {
+            storage.link(&run_path(base, entry.number), path).ok()?;
+            storage.link(&index_path(base, entry.number), index).ok()?;
+            let (_, run) = load_run(storage, path).ok().filter(|(_, run)| entry.is(run))?;
+            run.verify(&mut |_, _| ()).ok()?;
+            load_index(storage, index, &run).ok()
+        };
+        let reused = reused().is_some();
+        if !reused {
+            // Best effort: a name that stays makes the copy fail, and then the whole checkpoint goes.
+            storage.remove(path).ok();
+            storage.remove(index).ok();
+        }
+        reused
     }
 
     /// Gives a file a second name, or copies it where that cannot be; says whether it was copied.
     fn link(&self, from: &Path, to: &Path, report: &mut CheckpointReport) -> Result<bool, OpenError> {
         let storage = &*self.shared.storage;
-        if storage.link(from, to).is_ok() {
+        if !self.copies && storage.link(from, to).is_ok() {
             report.linked += 1;
             return Ok(false);
         }
-        let copied = storage.copy(from, to);
-        copied.map_err(|source| OpenError::Io { doing: "copy", path: from.to_owned(), source })?;
+        let copied = storage.copy(from, to).and_then(|()| storage.len(to));
+        report.copied_bytes +=
+            copied.map_err(|source| OpenError::Io { doing: "copy", path: from.to_owned(), source })?;
         report.copied += 1;
         Ok(true)
     }

@@ -64,6 +64,7 @@ mod read_only;
 mod reading;
 mod repair;
 mod replay;
+mod restore;
 mod run_files;
 mod run_writer;
 mod scan;
@@ -83,7 +84,7 @@ mod visible;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 pub use bulk::{BulkBuild, BulkError, BulkOptions, BulkReport, Duplicates};
-pub use checkpoint::{CheckpointError, CheckpointReport};
+pub use checkpoint::{CheckpointError, CheckpointOptions, CheckpointReport};
 pub use commit::{Commit, Committed};
 pub use compaction::CompactReport;
 pub use conditions::{Condition, FailedPrecondition};
@@ -100,6 +101,7 @@ pub use repair::{
     Unfinished, repair, repair_on,
 };
 pub use replay::{Event, EventOp, Replay};
+pub use restore::{RestoreError, RestoreReport, restore, restore_on};
 pub use scan::{Entry, EntryRef, Scan, ScanIter};
 pub use stalls::StallStats;
 pub use stats::{RecoveryStats, RunStats, Stats, WalStats};

@@ -1,8 +1,10 @@
 //! `POST /v1/backup`: a checkpoint of the database under the one configured directory.
 
-use std::path::PathBuf;
+use std::fs::DirEntry;
+use std::path::{Path, PathBuf};
 
-use kyro_engine::{CheckpointError, CheckpointReport};
+use kyro_engine::{CheckpointError, CheckpointOptions, CheckpointReport};
+use serde_json::{Value, json};
 
 use crate::admin::run;
 use crate::answer::Answer;
@@ -15,11 +17,11 @@ use crate::tasks::Kind;
 /// Longest name of a backup.
 const NAME_BYTES_MAX: usize = 64;
 
-/// `POST /v1/backup`: `{"name":"…"}`. No path ever comes from a client: a name is one directory under the root.
+/// `POST /v1/backup`: `{"name":"…","copy":false}`. No path ever comes from a client: a name is one directory under the root.
 pub(crate) async fn post(call: Call) -> Answer {
     let wait = call.query(&["wait"])?.truth("wait")?.unwrap_or(true);
     let (received, _, app, _) = call.read_body().await?;
-    let object = Object::parse(&received.bytes, &["name"])?;
+    let object = Object::parse(&received.bytes, &["name", "copy"])?;
     let name = object.text("name")?.into_owned();
     if !is_name(&name) {
         let reason = "must be 1 to 64 letters, digits, `-` or `_`";
@@ -30,17 +32,48 @@ pub(crate) async fn post(call: Call) -> Answer {
         return Err(Problem::new(Code::BackupsOff, detail));
     };
     let to: PathBuf = root.join(&name);
-    let document = move |report: &CheckpointReport| {
-        format!(
-            "{{\"backup\":\"ok\",\"name\":\"{name}\",\"next_offset\":{},\"runs\":{},\"bytes\":{},\"linked\":{},\
-             \"copied\":{}}}",
-            report.next_offset, report.runs, report.bytes, report.linked, report.copied
-        )
+    let mut options = CheckpointOptions::default();
+    options.copy = object.raw("copy").is_ok() && object.truth("copy")?;
+    options.base = newest(&root, &name);
+    let base = options.base.clone();
+    let answer = move |report: &CheckpointReport| {
+        let mut written = document(&name, base.as_deref(), report);
+        written["backup"] = "ok".into();
+        written.to_string()
     };
-    run(app, wait, Kind::Backup, None, move |engine| engine.checkpoint(&to), document).await
+    run(app, wait, Kind::Backup, None, move |engine| engine.checkpoint_with(&to, &options), answer).await
 }
 
-fn is_name(name: &str) -> bool {
+/// The newest other backup under the root: the one above which the next is made.
+pub(crate) fn newest(root: &Path, name: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(root).ok()?.filter_map(Result::ok);
+    let backups = entries.filter(|entry| {
+        let file_name = entry.file_name();
+        file_name != name
+            && file_name.to_str().is_some_and(is_name)
+            && entry.path().join("MANIFEST").is_file()
+    });
+    let made =
+        |entry: &DirEntry| entry.path().join("MANIFEST").metadata().and_then(|file| file.modified()).ok();
+    backups.max_by_key(|entry| (made(entry), entry.file_name())).map(|entry| entry.path())
+}
+
+/// What a backup holds, and how much of it is new.
+pub(crate) fn document(name: &str, base: Option<&Path>, report: &CheckpointReport) -> Value {
+    json!({
+        "name": name,
+        "next_offset": report.next_offset,
+        "runs": report.runs,
+        "bytes": report.bytes,
+        "base": base.and_then(Path::file_name).map(|name| name.to_string_lossy()),
+        "linked": report.linked,
+        "reused": report.reused,
+        "copied": report.copied,
+        "copied_bytes": report.copied_bytes,
+    })
+}
+
+pub(crate) fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }

@@ -1,6 +1,7 @@
 //! The command line: verbs, flags and their environment names.
 
 mod edge_args;
+mod reach_args;
 mod role_args;
 mod storage_args;
 
@@ -13,14 +14,33 @@ use kyro_engine::Durability;
 use crate::build_info;
 use crate::inspect::InspectArgs;
 use crate::repair::RepairArgs;
+use crate::verb::backup::BackupArgs;
+use crate::verb::build::BuildArgs;
+use crate::verb::compact::CompactArgs;
+use crate::verb::completions::CompletionsArgs;
+use crate::verb::del::DelArgs;
+use crate::verb::dump::DumpArgs;
+use crate::verb::get::GetArgs;
+use crate::verb::healthcheck::HealthcheckArgs;
+use crate::verb::man::ManArgs;
+use crate::verb::put::PutArgs;
+use crate::verb::restore::RestoreArgs;
+use crate::verb::scan::ScanArgs;
+use crate::verb::stats::StatsArgs;
 use crate::verify::VerifyArgs;
 pub(crate) use edge_args::EdgeArgs;
+pub(crate) use reach_args::{Format, InputArgs, ReachArgs};
 pub(crate) use role_args::RoleArgs;
 pub(crate) use storage_args::StorageArgs;
 
+/// What the process's end says, for every verb.
+const EXIT_CODES: &str = "\
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found,
+4 damage found, 5 another process has the directory. NO_COLOR switches colours off.";
+
 /// A durable u64-to-bytes store over HTTP, whose read path is a learned index.
 #[derive(Debug, Parser)]
-#[command(name = "kyro-http", version = build_info::LONG_VERSION, about, max_term_width = 100)]
+#[command(name = "kyro-http", version = build_info::LONG_VERSION, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// Directory of the database; made when it is not there [default: ./data]
     #[arg(long, global = true, display_order = 900, env = "KYRODB_DATA_DIR", value_name = "DIR")]
@@ -44,14 +64,42 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Serve the database over HTTP
     Serve(Box<ServeArgs>),
-    /// Load an NDJSON or CSV file, into a directory or into a running server
+    /// Write the value of a key to stdout
+    Get(GetArgs),
+    /// Set a key
+    Put(PutArgs),
+    /// Remove a key, or a range of keys
+    Del(DelArgs),
+    /// List entries in the order of their keys
+    Scan(ScanArgs),
+    /// Load an NDJSON, CSV or binary file, into a directory or into a running server
     Load(Box<LoadArgs>),
+    /// Write everything into an NDJSON, CSV or binary file
+    Dump(DumpArgs),
+    /// Build a new data directory from a file, with its verified index, at full speed
+    Build(BuildArgs),
     /// Read and check everything in a data directory; change nothing
     Verify(VerifyArgs),
     /// Salvage a damaged data directory into a new one; say everything that is lost
     Repair(RepairArgs),
     /// Show one file of a database: log segment, run, index or manifest
     Inspect(InspectArgs),
+    /// Make a consistent copy of a database, of one in use too
+    Backup(BackupArgs),
+    /// Make a data directory from a backup, verified before and after
+    Restore(RestoreArgs),
+    /// Merge everything into one run, without what was overwritten or deleted
+    Compact(CompactArgs),
+    /// Show the database's numbers
+    Stats(StatsArgs),
+    /// Ask a server whether it is ready
+    Healthcheck(HealthcheckArgs),
+    /// Say where the load generator is
+    BenchClient,
+    /// Write a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 /// How log lines look.
@@ -184,26 +232,11 @@ pub(crate) struct RateArgs {
 /// `load`
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// The file: NDJSON of {"key", "value" or "value_base64"} or CSV with a header; .gz is unpacked; - is stdin
-    pub(crate) file: PathBuf,
-    /// Form of the file [default: by its name]
-    #[arg(long, value_name = "FORM")]
-    pub(crate) format: Option<Format>,
-    /// CSV: the column that holds the key
-    #[arg(long, value_name = "NAME", default_value = "key")]
-    pub(crate) key_column: String,
-    /// CSV: the column that is the value [default: every other column, as a JSON object]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) value_column: Option<String>,
-    /// Stop at the first bad line
-    #[arg(long)]
-    pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
     /// Write the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Largest value in bytes
-    #[arg(long, env = "KYRODB_MAX_VALUE_BYTES", value_name = "BYTES", default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_value_bytes: u32,
 
     /// Without --url: when a batch counts as loaded, as for `serve`
     #[arg(long, env = "KYRODB_DURABILITY", value_name = "MODE", default_value = "always", value_parser = durability, help_heading = "Into a directory")]
@@ -222,15 +255,6 @@ pub(crate) struct LoadArgs {
     pub(crate) tokens: TokenArgs,
 }
 
-/// The form of a file to load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// One JSON object a line
-    Ndjson,
-    /// Comma-separated values with a header line
-    Csv,
-}
-
 fn durability(text: &str) -> Result<Durability, String> {
     match text.split_once(':') {
         None if text == "always" => Ok(Durability::Always),
@@ -243,7 +267,7 @@ fn durability(text: &str) -> Result<Durability, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "must be a number of seconds".to_owned())?;
     if !(0.01..=86_400.0).contains(&seconds) {
         return Err("must be between 0.01 and 86400 seconds".to_owned());

@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line or the configuration makes no sense.
     Usage = 2,
+    /// There is no such key.
+    NotFound = 3,
     /// The data directory is damaged.
     Damage = 4,
     /// Another process has the data directory open.

@@ -135,6 +135,12 @@ pub(crate) fn write_value(out: &mut Vec<u8>, value: Option<&[u8]>) {
     out.extend_from_slice(value.unwrap_or_default());
 }
 
+/// Writes a put without a condition.
+pub(crate) fn write_put(out: &mut Vec<u8>, key: u64, value: &[u8]) {
+    write_record(out, [1, 0, 0, 0], value.len() as u32, key, 0);
+    out.extend_from_slice(value);
+}
+
 /// Writes one entry of a scan.
 pub(crate) fn write_entry(out: &mut Vec<u8>, key: u64, offset: u64, value: Option<&[u8]>) {
     let tag = if value.is_some() { 1 } else { 2 };

@@ -1,4 +1,4 @@
-//! The KyroDB server and its operator verbs: `serve`, `load`, `verify`, `repair` and `inspect`.
+//! The KyroDB server and its operator verbs: one binary for the server, its clients and its keepers.
 //!
 //! The only crate that knows JSON, tokio, HTTP or Prometheus; everything durable is behind [`kyro_engine::Engine`].
 //! The contract of the routes, limits, error codes and exit codes is in `docs/http.md`.
@@ -58,10 +58,12 @@ mod settings_file;
 mod shell;
 mod socket;
 mod stats_document;
+mod store;
 mod streaming;
 mod subscribe;
 mod tasks;
 mod tokens;
+mod verb;
 mod verify;
 mod workers;
 mod write;

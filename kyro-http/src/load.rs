@@ -29,10 +29,13 @@ pub(crate) use binary_records::BinaryRecords;
 pub(crate) use csv_records::CsvRecords;
 use embedded::Directory;
 pub(crate) use ndjson_records::NdjsonRecords;
-use progress::{Counts, Progress, Speaker};
+use progress::Speaker;
+pub(crate) use progress::{Counts, Progress};
 pub(crate) use records::{Record, Records};
 use remote::Server;
-use target::{Target, TargetError};
+pub(crate) use remote::token;
+pub(crate) use source::open as open_input;
+pub(crate) use target::{Target, TargetError};
 
 /// Bad lines are counted all, and shown up to this many.
 const SHOWN_BAD_LINES: u64 = 20;
@@ -67,7 +70,7 @@ pub(crate) enum LoadError {
 }
 
 impl LoadError {
-    fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Open(error) => of_open_error(error),
             Self::Target(_) | Self::Token(_) => Exit::Usage,
@@ -105,14 +108,14 @@ pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &LoadArgs) -> Exit {
 
 fn load(dir: &Path, arguments: &LoadArgs, counts: &Arc<Counts>) -> Result<(), LoadError> {
     // The file first: a name mistyped must not leave a new database behind.
-    let (mut records, total_bytes) = source::open(arguments, counts)?;
-    let progress = Progress::start(Arc::clone(counts), total_bytes);
+    let (mut records, total_bytes) = source::open(&arguments.input, counts)?;
+    let progress = Progress::start(Arc::clone(counts), total_bytes, "load");
     let mut sink: Box<dyn Sink> = if let Some(url) = &arguments.url {
         Box::new(Server::connect(&Target::parse(url)?, arguments, counts, &progress)?)
     } else {
         Box::new(Directory::open(dir, arguments, counts)?)
     };
-    let read = pump(&arguments.file, records.as_mut(), sink.as_mut(), arguments, counts, &progress);
+    let read = pump(&arguments.input.file, records.as_mut(), sink.as_mut(), arguments, counts, &progress);
     // Whatever stopped the reading: what was taken is brought to its end and counted.
     let finished = sink.finish();
     read.and(finished)
@@ -129,13 +132,13 @@ fn pump(
     let speaker = progress.speaker();
     let unreadable = |source| LoadError::Read { file: file.to_owned(), source };
     while let Some(record) = records.next_record().map_err(unreadable)? {
-        let record = record.and_then(|record| record.within(arguments.max_value_bytes));
+        let record = record.and_then(|record| record.within(arguments.input.max_value_bytes));
         match record {
             Ok(record) => {
                 counts.read();
                 sink.put(record)?;
             }
-            Err(bad) if arguments.strict => {
+            Err(bad) if arguments.input.strict => {
                 counts.add_bad();
                 return Err(LoadError::Strict { line: bad.line, reason: bad.reason });
             }
@@ -146,7 +149,7 @@ fn pump(
 }
 
 /// Counts a bad line, and shows it while they are few.
-fn note_bad(counts: &Counts, speaker: &Speaker, line: u64, reason: &str) {
+pub(crate) fn note_bad(counts: &Counts, speaker: &Speaker, line: u64, reason: &str) {
     let bad = counts.add_bad();
     if bad <= SHOWN_BAD_LINES {
         speaker.say(&format!("line {line}: {reason}"));
@@ -164,7 +167,7 @@ fn print_summary(arguments: &LoadArgs, counts: &Counts, took: Duration, error: O
         println!(
             "{}",
             json!({
-                "file": arguments.file.display().to_string(),
+                "file": arguments.input.file.display().to_string(),
                 "records": counts.records(),
                 "loaded": loaded,
                 "bad": bad,

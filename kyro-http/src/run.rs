@@ -19,10 +19,10 @@ use crate::cli::{Cli, LogForm, ServeArgs, Verb};
 use crate::config::Config;
 use crate::exit::{Exit, advise};
 use crate::settings_file::{SECRETS, SettingsError, SettingsFile};
-use crate::{build_info, inspect, load, print_config, repair, server, settings_file, verify};
+use crate::{build_info, inspect, load, print_config, repair, server, settings_file, verb, verify};
 
 /// Runs the command with these arguments, the program's name first, and gives its exit code: 0 done, 1 failed,
-/// 2 wrong usage, 4 damaged data, 5 data in use.
+/// 2 wrong usage, 3 no such key, 4 damaged data, 5 data in use.
 ///
 /// Installs the process's log subscriber; call it once, from `main`.
 pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
@@ -39,6 +39,11 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
             return if error.print().is_ok() { exit.into() } else { Exit::Failed.into() };
         }
     };
+    let url = matches.subcommand().and_then(|(_, verb)| verb.try_get_one::<String>("url").ok().flatten());
+    if url.is_some() && named_on_command_line(&matches, "data_dir") {
+        eprintln!("kyro-http: --url and --data-dir cannot both be given: a server, or a directory");
+        return Exit::Usage.into();
+    }
     start_log(cli.log);
     warn_of_visible_tokens(&matches);
     match cli.verb {
@@ -56,19 +61,58 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
             }
         }
         Verb::Serve(arguments) => serve(cli.data_dir, &arguments).into(),
-        Verb::Load(arguments) => {
-            let named = named_on_command_line(&matches, "data_dir");
-            if arguments.url.is_some() && named {
-                eprintln!(
-                    "kyro-http: --url and --data-dir cannot both be given: into a server, or into a directory"
-                );
-                return Exit::Usage.into();
-            }
-            load::run(cli.data_dir, &arguments).into()
-        }
+        Verb::Load(arguments) => load::run(cli.data_dir, &arguments).into(),
         Verb::Verify(arguments) => verify::run(cli.data_dir, &arguments).into(),
         Verb::Inspect(arguments) => inspect::run(&arguments).into(),
         Verb::Repair(arguments) => repair::run(cli.data_dir, &arguments).into(),
+        Verb::Build(arguments) => verb::build::run(cli.data_dir, &arguments).into(),
+        other => over_store(other, cli.data_dir).into(),
+    }
+}
+
+/// The verbs that work on a directory or a server alike, and those that need neither.
+fn over_store(verb: Verb, data_dir: Option<PathBuf>) -> Exit {
+    use verb::{ended, on_store};
+    match verb {
+        Verb::Get(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::get::run(&arguments, store))
+        }
+        Verb::Put(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::put::run(&arguments, store))
+        }
+        Verb::Del(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::del::run(&arguments, store))
+        }
+        Verb::Scan(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::scan::run(&arguments, store))
+        }
+        Verb::Dump(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::dump::run(&arguments, store))
+        }
+        Verb::Backup(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::backup::run(&arguments, store))
+        }
+        Verb::Compact(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::compact::run(&arguments, store))
+        }
+        Verb::Stats(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::stats::run(&arguments, store))
+        }
+        Verb::Restore(arguments) => {
+            let backup = arguments.backup.clone();
+            ended(verb::restore::run(data_dir, &arguments), |exit| advise(exit, &backup))
+        }
+        Verb::Healthcheck(arguments) => ended(verb::healthcheck::run(&arguments), |_| ()),
+        Verb::BenchClient => ended(verb::bench_client::run(), |_| ()),
+        Verb::Completions(arguments) => ended(verb::completions::run(&arguments), |_| ()),
+        Verb::Man(arguments) => ended(verb::man::run(&arguments), |_| ()),
+        // Run by the caller.
+        Verb::Serve(_)
+        | Verb::Load(_)
+        | Verb::Build(_)
+        | Verb::Verify(_)
+        | Verb::Repair(_)
+        | Verb::Inspect(_) => Exit::Failed,
     }
 }
 

@@ -19,6 +19,11 @@ fn operand(path: &Path) -> String {
     if quoted.trim_start_matches('\'').starts_with('-') { quoted.replacen('-', "./-", 1) } else { quoted }
 }
 
+/// The command that serves a data directory.
+pub(crate) fn serve_command(dir: &Path) -> String {
+    format!("kyro-http serve --data-dir {}", operand(dir))
+}
+
 /// The command that checks a data directory.
 pub(crate) fn verify_command(dir: &Path) -> String {
     format!("kyro-http verify {}", operand(dir))

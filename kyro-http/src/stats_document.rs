@@ -1,6 +1,6 @@
 //! `/v1/stats`: the engine's numbers and the server's, as one JSON document.
 
-use kyro_engine::{Histogram, RunStats, StallStats};
+use kyro_engine::{Histogram, RunStats, StallStats, Stats};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer};
@@ -17,13 +17,33 @@ pub(crate) fn get(app: &App, query: Option<&str>) -> Answer {
 
 fn document(app: &App) -> Result<Value, Problem> {
     let stats = app.engine()?.stats();
+    let mut document = engine_document(&stats);
+    if let Some(members) = document.as_object_mut() {
+        members.insert("server".to_owned(), server(app, &stats));
+        members.insert("memory".to_owned(), json!({ "resident_bytes": resident_bytes() }));
+    }
+    Ok(document)
+}
+
+/// What the server knows of itself.
+fn server(app: &App, stats: &Stats) -> Value {
+    json!({
+        "uptime_seconds": stats.uptime.as_secs_f64(),
+        "connections": app.metrics.connections.get(),
+        "requests_in_flight": app.metrics.in_flight.get(),
+        "draining": app.life() >= Life::Draining,
+    })
+}
+
+/// What an engine knows of itself.
+pub(crate) fn engine_document(stats: &Stats) -> Value {
     let sum = |of: fn(&RunStats) -> u64| stats.runs.iter().map(of).sum::<u64>();
     let max = |of: fn(&RunStats) -> u64| stats.runs.iter().map(of).max().unwrap_or(0);
     let entries = sum(|run| run.entries);
     let index_bytes = sum(|run| run.index_bytes);
     let bits = if entries == 0 { 0.0 } else { index_bytes as f64 * 8.0 / entries as f64 };
     let run_bytes = sum(|run| run.bytes);
-    Ok(json!({
+    json!({
         "keys_at_most": stats.keys_at_most,
         "bytes": run_bytes + stats.wal.bytes + index_bytes,
         "next_offset": stats.next_offset,
@@ -74,14 +94,7 @@ fn document(app: &App) -> Result<Value, Problem> {
             "tail_cut": stats.recovery.tail.is_some(),
             "indexes_rebuilt": stats.recovery.indexes_rebuilt,
         },
-        "memory": { "resident_bytes": resident_bytes() },
-        "server": {
-            "uptime_seconds": stats.uptime.as_secs_f64(),
-            "connections": app.metrics.connections.get(),
-            "requests_in_flight": app.metrics.in_flight.get(),
-            "draining": app.life() >= Life::Draining,
-        },
-    }))
+    })
 }
 
 /// Upper bounds, and the count of each bucket; the last one is above all bounds.

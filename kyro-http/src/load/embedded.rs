@@ -38,7 +38,7 @@ impl Directory {
     pub(super) fn open(dir: &Path, arguments: &LoadArgs, counts: &Arc<Counts>) -> Result<Self, LoadError> {
         let mut options = Options::default();
         options.durability = arguments.durability;
-        options.max_value_bytes = arguments.max_value_bytes;
+        options.max_value_bytes = arguments.input.max_value_bytes;
         Ok(Self {
             engine: Engine::open(dir, options)?,
             counts: Arc::clone(counts),

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// What has happened so far; filled by the reader and by whoever hears the acknowledgements.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     records: AtomicU64,
     acknowledged: AtomicU64,
     value_bytes: AtomicU64,
@@ -23,51 +23,51 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn read(&self) {
+    pub(crate) fn read(&self) {
         self.records.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn acknowledge(&self, records: u64, value_bytes: u64) {
+    pub(crate) fn acknowledge(&self, records: u64, value_bytes: u64) {
         self.acknowledged.fetch_add(records, Ordering::Relaxed);
         self.value_bytes.fetch_add(value_bytes, Ordering::Relaxed);
     }
 
     /// Counts a bad line and gives how many there are now.
-    pub(super) fn add_bad(&self) -> u64 {
+    pub(crate) fn add_bad(&self) -> u64 {
         self.bad.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(super) fn add_file_bytes(&self, bytes: u64) {
+    pub(crate) fn add_file_bytes(&self, bytes: u64) {
         self.file_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }
 
-    pub(super) fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    pub(super) fn value_bytes(&self) -> u64 {
+    pub(crate) fn value_bytes(&self) -> u64 {
         self.value_bytes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn bad(&self) -> u64 {
+    pub(crate) fn bad(&self) -> u64 {
         self.bad.load(Ordering::Relaxed)
     }
 }
 
 /// Shows the counts until it is dropped.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     stop: Option<Sender<()>>,
     shower: Option<JoinHandle<()>>,
 }
 
 impl Progress {
-    pub(super) fn start(counts: Arc<Counts>, total_bytes: Option<u64>) -> Self {
+    pub(crate) fn start(counts: Arc<Counts>, total_bytes: Option<u64>, verb: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| bar(total_bytes));
         let (stop, stopped) = channel();
         let shown = bar.clone();
@@ -75,7 +75,7 @@ impl Progress {
         let shower = std::thread::Builder::new().name("load-progress".to_owned()).spawn(move || {
             let start = Instant::now();
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                show(&counts, total_bytes, shown.as_ref(), start.elapsed());
+                show(&counts, total_bytes, shown.as_ref(), start.elapsed(), verb);
             }
         });
         // Without the thread the load goes on unseen.
@@ -83,17 +83,17 @@ impl Progress {
     }
 
     /// Something that prints lines from other threads.
-    pub(super) fn speaker(&self) -> Speaker {
+    pub(crate) fn speaker(&self) -> Speaker {
         Speaker(self.bar.clone())
     }
 }
 
 /// Prints lines without tearing the bar.
 #[derive(Debug, Clone)]
-pub(super) struct Speaker(Option<ProgressBar>);
+pub(crate) struct Speaker(Option<ProgressBar>);
 
 impl Speaker {
-    pub(super) fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         match &self.0 {
             Some(bar) => bar.println(line),
             None => eprintln!("{line}"),
@@ -126,7 +126,7 @@ fn bar(total_bytes: Option<u64>) -> ProgressBar {
     }
 }
 
-fn show(counts: &Counts, total_bytes: Option<u64>, bar: Option<&ProgressBar>, elapsed: Duration) {
+fn show(counts: &Counts, total_bytes: Option<u64>, bar: Option<&ProgressBar>, elapsed: Duration, verb: &str) {
     let loaded = counts.acknowledged();
     let rate = loaded as f64 / elapsed.as_secs_f64();
     let mut text = format!("{loaded} loaded, {rate:.0} a second");
@@ -142,8 +142,8 @@ fn show(counts: &Counts, total_bytes: Option<u64>, bar: Option<&ProgressBar>, el
     match total_bytes {
         Some(total) if total > 0 => {
             let percent = file_bytes as f64 * 100.0 / total as f64;
-            eprintln!("load: {percent:.0} % of the file read, {text}");
+            eprintln!("{verb}: {percent:.0} % of the file read, {text}");
         }
-        _ => eprintln!("load: {file_bytes} bytes read, {text}"),
+        _ => eprintln!("{verb}: {file_bytes} bytes read, {text}"),
     }
 }

@@ -22,7 +22,7 @@ use super::records::Record;
 use super::target::Target;
 use super::{LoadError, Sink, note_bad};
 use crate::cli::{LoadArgs, TokenArgs};
-use crate::tokens;
+use crate::tokens::{self, TokenError};
 
 /// Records waiting for one connection.
 const QUEUED_RECORDS: usize = 32;
@@ -77,7 +77,7 @@ impl Server {
                 client: Client { target: target.clone(), token: token.clone(), connection: None },
                 counts: Arc::clone(counts),
                 speaker: progress.speaker(),
-                strict: arguments.strict,
+                strict: arguments.input.strict,
             };
             lanes.push(lane);
             workers.push(runtime.spawn(sender.run(records, Arc::clone(&failure))));
@@ -116,7 +116,8 @@ impl Sink for Server {
     }
 }
 
-fn token(arguments: &TokenArgs) -> Result<Option<HeaderValue>, LoadError> {
+/// The header that carries the token, where there is one.
+pub(crate) fn token(arguments: &TokenArgs) -> Result<Option<HeaderValue>, TokenError> {
     let (token, origin) = match (&arguments.auth_token, &arguments.auth_token_file) {
         (Some(token), _) => (token.clone(), "--auth-token".to_owned()),
         (None, Some(path)) => {
@@ -125,7 +126,7 @@ fn token(arguments: &TokenArgs) -> Result<Option<HeaderValue>, LoadError> {
         (None, None) => return Ok(None),
     };
     let value = HeaderValue::try_from(format!("Bearer {token}"));
-    let mut value = value.map_err(|_| tokens::TokenError::Unprintable { origin })?;
+    let mut value = value.map_err(|_| TokenError::Unprintable { origin })?;
     value.set_sensitive(true);
     Ok(Some(value))
 }

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use flate2::bufread::MultiGzDecoder;
 
 use super::LoadError;
+use super::binary_records::BinaryRecords;
 use super::csv_records::CsvRecords;
 use super::ndjson_records::NdjsonRecords;
 use super::progress::Counts;
 use super::records::Records;
-use crate::cli::{Format, LoadArgs};
+use crate::cli::{Format, InputArgs};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// The records of the file, and its size on disk where it has one.
-pub(super) fn open(
-    arguments: &LoadArgs,
+pub(crate) fn open(
+    arguments: &InputArgs,
     counts: &Arc<Counts>,
 ) -> Result<(Box<dyn Records>, Option<u64>), LoadError> {
     let path = arguments.file.as_path();
@@ -39,6 +40,7 @@ pub(super) fn open(
     let limit = arguments.max_value_bytes;
     let records: Box<dyn Records> = match form {
         Format::Ndjson => Box::new(NdjsonRecords::new(BufReader::with_capacity(BUFFER_BYTES, text), limit)),
+        Format::Binary => Box::new(BinaryRecords::new(BufReader::with_capacity(BUFFER_BYTES, text), limit)),
         Format::Csv => {
             let value = arguments.value_column.as_deref();
             let opened = CsvRecords::new(text, &arguments.key_column, value, limit);
@@ -51,19 +53,12 @@ pub(super) fn open(
     Ok((records, total))
 }
 
-/// The form that a name promises, and whether the file is packed.
+/// The form that was asked for, or that the name promises, and whether the file is packed.
 fn form(path: &Path, asked: Option<Format>) -> Result<(Format, bool), LoadError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let (stem, packed) = name.strip_suffix(".gz").map_or((name.as_str(), false), |stem| (stem, true));
-    let extension = stem.rsplit_once('.').map_or("", |(_, extension)| extension);
-    let by_name = match extension {
-        "ndjson" | "jsonl" | "json" => Some(Format::Ndjson),
-        "csv" => Some(Format::Csv),
-        _ => None,
-    };
+    let (by_name, packed) = Format::of_name(path);
     let form = asked.or(by_name).ok_or_else(|| LoadError::Form {
         file: path.to_owned(),
-        reason: "the name does not tell the form; say --format ndjson or --format csv".to_owned(),
+        reason: "the name does not tell the form; say --format ndjson, csv or binary".to_owned(),
     })?;
     Ok((form, packed))
 }
@@ -79,27 +74,5 @@ impl Read for Counted {
         let read = self.input.read(buffer)?;
         self.counts.add_file_bytes(read as u64);
         Ok(read)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_tell_the_form() {
-        for (name, expected) in [
-            ("a.ndjson", Some((Format::Ndjson, false))),
-            ("a.b.JSONL.gz", Some((Format::Ndjson, true))),
-            ("dir.csv/a.csv", Some((Format::Csv, false))),
-            ("a.csv.gz", Some((Format::Csv, true))),
-            ("a.txt", None),
-            ("a", None),
-            ("-", None),
-        ] {
-            assert_eq!(form(Path::new(name), None).ok(), expected, "{name}");
-        }
-        assert_eq!(form(Path::new("-"), Some(Format::Csv)).ok(), Some((Format::Csv, false)));
-        assert_eq!(form(Path::new("a.gz"), Some(Format::Csv)).ok(), Some((Format::Csv, true)));
     }
 }

@@ -2,9 +2,9 @@
 
 /// Where the server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// `HOST:PORT`, as it is connected to and sent in the Host header.
-    pub(super) authority: String,
+    pub(crate) authority: String,
 }
 
 /// Why an address cannot be used.
@@ -19,7 +19,7 @@ pub(crate) enum TargetError {
 }
 
 impl Target {
-    pub(super) fn parse(url: &str) -> Result<Self, TargetError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, TargetError> {
         if url.starts_with("https://") {
             return Err(TargetError::Https);
         }

@@ -1,0 +1,65 @@
+//! `kyro-http del`: removes a key, or every key of a range.
+
+use clap::Args;
+use serde_json::json;
+
+use super::confirm::confirm;
+use super::output;
+use crate::cli::ReachArgs;
+use crate::exit::Exit;
+use crate::store::{Store, StoreError};
+
+/// `del`
+#[derive(Debug, Args)]
+pub(crate) struct DelArgs {
+    /// The key
+    #[arg(required_unless_present_all = ["from", "to"], conflicts_with_all = ["from", "to"])]
+    pub(crate) key: Option<u64>,
+    /// Remove every key from this one on; needs --to
+    #[arg(long, value_name = "KEY", requires = "to")]
+    pub(crate) from: Option<u64>,
+    /// The last key to remove; needs --from
+    #[arg(long, value_name = "KEY", requires = "from")]
+    pub(crate) to: Option<u64>,
+    /// Remove a range without being asked
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Write the outcome as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
+pub(crate) fn run(arguments: &DelArgs, store: &mut dyn Store) -> Result<Exit, StoreError> {
+    match (arguments.key, arguments.from, arguments.to) {
+        (Some(key), ..) => one(arguments, key, store),
+        (None, Some(from), Some(to)) if from <= to => range(arguments, from, to, store),
+        _ => Err(StoreError::Usage("--to must not be below --from".to_owned())),
+    }
+}
+
+fn one(arguments: &DelArgs, key: u64, store: &mut dyn Store) -> Result<Exit, StoreError> {
+    let Some(offset) = store.delete(key)? else {
+        output::complain(&format!("key {key} has no value"));
+        return Ok(Exit::NotFound);
+    };
+    if arguments.json {
+        output::line(json!({ "key": key, "offset": offset }))?;
+    } else {
+        output::line(format_args!("key {key} removed at offset {offset}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn range(arguments: &DelArgs, from: u64, to: u64, store: &mut dyn Store) -> Result<Exit, StoreError> {
+    let count = store.count(from..=to)?;
+    confirm(arguments.yes, &format!("removes {count} keys, from {from} to {to}"))?;
+    let offset = store.delete_range(from..=to)?;
+    if arguments.json {
+        output::line(json!({ "from": from, "to": to, "keys": count, "offset": offset }))?;
+    } else {
+        output::line(format_args!("{count} keys from {from} to {to} removed at offset {offset}"))?;
+    }
+    Ok(Exit::Done)
+}
