@@ -8,6 +8,7 @@ mod results;
 mod run;
 pub mod source;
 mod targets;
+mod watched;
 pub mod workload;
 
 pub use results::{IdleRow, Latencies, OpenLoopRow, PutsRow, RateRow, Results};

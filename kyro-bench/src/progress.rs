@@ -9,6 +9,37 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Log lines come at most this often, and at the start and the end.
 const LOG_EVERY: Duration = Duration::from_secs(2);
 
+/// A bar on standard error, if that is a terminal; nothing otherwise. It is removed in the end.
+#[derive(Debug)]
+pub struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    /// A bar of `steps` steps with a text before it.
+    pub fn new(steps: u64, what: &str) -> Self {
+        Self(std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{prefix} {bar:40} {elapsed} (left {eta}) {msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(steps).with_style(style).with_prefix(what.to_owned())
+        }))
+    }
+
+    /// So many steps are done; `what` comes behind the bar.
+    pub fn show(&self, done: u64, what: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(what.to_owned());
+            bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// The progress of one piece of work with a known number of steps.
 #[derive(Debug)]
 pub struct Progress {

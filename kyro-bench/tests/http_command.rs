@@ -101,10 +101,31 @@ fn a_workload_checks_what_it_reads() {
     let loaded = common(&["--load-n", "500", "--dist", "zipf", "--misses", "0.3", "--op", "get_fast"]);
     assert!(loaded.status.success(), "{}", text(&loaded.stderr));
     assert!(!text(&loaded.stdout).contains("secret"), "{}", text(&loaded.stdout));
-    for op in ["lookup_fast", "put", "mixed"] {
+    for op in ["lookup_fast", "put", "mixed", "mget", "kv", "kv_put"] {
         let ran =
             common(&["--load-n", "0", "--records", "500", "--op", op, "--rate", "200", "--regime", "cold"]);
         assert!(ran.status.success(), "{op}: {}", text(&ran.stderr));
+    }
+    let json = dir.path().join("report.json");
+    let pictures = dir.path().join("pictures");
+    let ran = common(
+        &[
+            &["--load-n", "0", "--records", "500", "--op", "mget", "--batch", "50", "--json"][..],
+            &[json.to_str().unwrap()],
+        ]
+        .concat(),
+    );
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(report["durability"], "always", "the server says so");
+    assert!(!report["machine"]["cpu"].as_str().unwrap().is_empty() && report["commit"].is_string());
+    let figure = |name: &str| report["results"][name].as_f64().unwrap();
+    assert!(figure("p50_us") > 0.0 && figure("answers") > 0.0, "{report}");
+    assert!((figure("keys_per_second") / figure("per_second") - 50.0).abs() < 1e-6, "{report}");
+    for (from, picture) in [(&json, "latency-cdf.svg"), (&csv, "workload-throughput.svg")] {
+        let drawn = kyro_bench(&["plot", from.to_str().unwrap(), "--out", pictures.to_str().unwrap()]);
+        assert!(drawn.status.success(), "{}", text(&drawn.stderr));
+        assert!(pictures.join(picture).is_file(), "{picture}");
     }
     let lines: Vec<String> = std::fs::read_to_string(&csv).unwrap().lines().map(str::to_owned).collect();
     assert!(
@@ -112,7 +133,7 @@ fn a_workload_checks_what_it_reads() {
         "{}",
         lines[0]
     );
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines.len(), 9);
     let columns = lines[0].split(',').count();
     assert!(lines.iter().all(|line| line.split(',').count() == columns), "{lines:?}");
     assert!(lines[1].starts_with(&format!("{base},zipf,warm,")), "{}", lines[1]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use kyro_engine::{Engine, Progress};
+use kyro_engine::{Durability, Engine, Progress};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::{AccessConfig, Limits};
@@ -55,6 +55,8 @@ pub(crate) struct App {
     pub(crate) tasks: Arc<Tasks>,
     /// Where checkpoints may be made.
     pub(crate) backup_root: Option<PathBuf>,
+    /// What an acknowledged write means.
+    pub(crate) durability: Durability,
     started: Instant,
     request_ids: RequestIds,
 }
@@ -65,6 +67,7 @@ impl App {
         limits: Limits,
         rates: RateLimits,
         backup_root: Option<PathBuf>,
+        durability: Durability,
     ) -> Self {
         let engine = Arc::new(OnceLock::new());
         let rates = Arc::new(rates);
@@ -79,6 +82,7 @@ impl App {
             connections: Connections::default(),
             tasks: Arc::default(),
             backup_root,
+            durability,
             started: Instant::now(),
             engine,
             access,

@@ -63,8 +63,9 @@ pub(crate) async fn serve(
     let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) =
         bound.map_err(|source| ServeError::Bind { addresses: config.addresses.clone(), source })?;
-    let app =
-        Arc::new(App::new(config.access, config.limits, RateLimits::new(config.rates), config.backup_root));
+    let rates = RateLimits::new(config.rates);
+    let durability = config.options.durability;
+    let app = Arc::new(App::new(config.access, config.limits, rates, config.backup_root, durability));
     let workers = Workers::start(&app, config.threads).map_err(ServeError::Workers)?;
     let places = Arc::new(Semaphore::new(config.limits.max_connections as usize));
     let watching = tokio::spawn(connections::watch(Arc::clone(&app)));

@@ -1,6 +1,6 @@
 //! `/v1/stats`: the engine's numbers and the server's, as one JSON document.
 
-use kyro_engine::{Histogram, RunStats, StallStats, Stats};
+use kyro_engine::{Durability, Histogram, RunStats, StallStats, Stats};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer};
@@ -32,6 +32,7 @@ fn server(app: &App, stats: &Stats) -> Value {
         "connections": app.metrics.connections.get(),
         "requests_in_flight": app.metrics.in_flight.get(),
         "draining": app.life() >= Life::Draining,
+        "durability": durability(app.durability),
     })
 }
 
@@ -95,6 +96,15 @@ pub(crate) fn engine_document(stats: &Stats) -> Value {
             "indexes_rebuilt": stats.recovery.indexes_rebuilt,
         },
     })
+}
+
+/// As `--durability` spells it.
+fn durability(durability: Durability) -> String {
+    match durability {
+        Durability::Always => "always".to_owned(),
+        Durability::Interval(every) => format!("interval:{}", every.as_millis()),
+        Durability::Never => "never".to_owned(),
+    }
 }
 
 /// Upper bounds, and the count of each bucket; the last one is above all bounds.

@@ -124,8 +124,8 @@ pub(crate) fn run(arguments: WorkloadArgs) -> Result<ExitCode, Failure> {
     let mut report = Report::start("HTTP workload", Pages::Small);
     // The token is not for a file.
     report.command = without_token(&report.command);
-    report.durability = Some("as the server was started".to_owned());
     let outcome = workload::run(&plan, &mut |what| eprintln!("{what}"))?;
+    report.durability = Some(outcome.durability.clone());
     if let Some(path) = &arguments.out_csv {
         append(path, &outcome)?;
     }

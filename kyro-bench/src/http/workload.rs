@@ -10,8 +10,9 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::engine::Size;
-use crate::http::client::{Client, Load, LoadError, Measured};
+use crate::http::client::{Client, Load, LoadError, Measured, Source};
 use crate::http::source::{Offsets, Once, Op, Pick, Requests, Target, Values};
+use crate::http::watched::Watched;
 use crate::kv::Entries;
 use crate::report::Table;
 use crate::zipf::Zipf;
@@ -58,6 +59,8 @@ pub struct Plan {
 pub struct Outcome {
     /// The server.
     pub base: String,
+    /// What an acknowledged write means, as the server says; `unknown` of one that does not.
+    pub durability: String,
     /// What was asked.
     pub op: Op,
     /// `uniform` or `zipf`, with its theta.
@@ -163,14 +166,16 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome, WorkloadEr
         most,
         seed: plan.seed,
     };
-    let send = |doing,
-                load: &Load,
-                source: &mut dyn crate::http::client::Source|
-     -> Result<Measured, WorkloadError> {
+    let send = |doing, load: &Load, source: &mut dyn Source| -> Result<Measured, WorkloadError> {
         let failed = |source| WorkloadError::Load { doing, source };
         let mut client = Client::connect(address, load.connections).map_err(|error| failed(error.into()))?;
-        client.run(load, source).map_err(failed)
+        let length = (load.most == u64::MAX).then_some(load.length);
+        client.run(load, &mut Watched::new(source, doing, load.most, length)).map_err(failed)
     };
+
+    let mut stats = Told { request: target.get("GET", "/v1/stats"), told: None };
+    send("asking for its durability", &load(1, 1, A_DAY, 1), &mut stats)?;
+    let durability = stats.told.unwrap_or_else(|| "unknown".to_owned());
 
     let mut offsets = Offsets::Unknown;
     let mut load_per_second = None;
@@ -214,18 +219,39 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome, WorkloadEr
         ..load(plan.connections, plan.depth, plan.length, u64::MAX)
     };
     let measured = send("reading", &load, &mut requests)?;
-    Ok(Outcome::new(plan, &measured, load_per_second))
+    Ok(Outcome::new(plan, durability, &measured, load_per_second))
+}
+
+/// Asks a server for its durability.
+struct Told {
+    request: Vec<u8>,
+    told: Option<String>,
+}
+
+impl Source for Told {
+    fn request(&mut self, out: &mut Vec<u8>) -> u64 {
+        out.extend_from_slice(&self.request);
+        0
+    }
+
+    fn check(&mut self, _: u64, status: u16, body: &[u8]) -> Result<(), String> {
+        // A token may be refused here and allowed to read; an older server does not say.
+        let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        self.told = document["server"]["durability"].as_str().filter(|_| status == 200).map(str::to_owned);
+        Ok(())
+    }
 }
 
 /// For work that ends by a count.
 const A_DAY: Duration = Duration::from_secs(86_400);
 
 impl Outcome {
-    fn new(plan: &Plan, measured: &Measured, load_per_second: Option<f64>) -> Self {
+    fn new(plan: &Plan, durability: String, measured: &Measured, load_per_second: Option<f64>) -> Self {
         let us = |quantile| at(&measured.latencies, quantile);
         let keys = if plan.op == Op::Mget { plan.batch } else { 1 };
         Self {
             base: plan.base.clone(),
+            durability,
             op: plan.op,
             dist: if plan.zipf.is_some() { "zipf" } else { "uniform" },
             theta: plan.zipf,

@@ -115,7 +115,8 @@ pub fn run(plan: &Plan) -> Result<Report<Results>, BenchError> {
     let steps = plan.sources.len() * plan.sizes.len() * (1 + plan.rivals.len() + plan.repeats);
     let mut progress = Progress::new(steps as u64);
     let mut report = Report::start("Index benchmark", plan.pages);
-    let mut results = Results { lookups: plan.lookups, repeats: plan.repeats, sets: Vec::new(), ratios: Vec::new() };
+    let mut results =
+        Results { lookups: plan.lookups, repeats: plan.repeats, sets: Vec::new(), ratios: Vec::new() };
     for &size in &plan.sizes {
         for source in &plan.sources {
             let (set, is_smooth, keys) = load(source, size, plan.seed, &mut progress)?;
