@@ -5,6 +5,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use crate::body::Body;
+use crate::decimal::write_u64;
 use crate::problem::Problem;
 
 /// The media type of raw bytes.
@@ -26,7 +27,16 @@ pub(crate) fn json(text: impl Into<Bytes>) -> Response<Body> {
 
 /// The answer to a write, and to the question for the next offset.
 pub(crate) fn offset(offset: u64) -> Response<Body> {
-    json(format!("{{\"offset\":{offset}}}"))
+    json(offset_document(offset))
+}
+
+/// `{"offset":7}`
+pub(crate) fn offset_document(offset: u64) -> Bytes {
+    let mut text = Vec::with_capacity(31);
+    text.extend_from_slice(b"{\"offset\":");
+    write_u64(&mut text, offset);
+    text.push(b'}');
+    Bytes::from(text)
 }
 
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
@@ -20,7 +20,35 @@ enum Kind {
     #[default]
     Empty,
     Whole(Bytes),
+    Number([u8; 8]),
     Stream(Stream),
+}
+
+/// A piece of a body: shared bytes, or a number that needs no memory of its own.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Shared(Bytes),
+    Number { bytes: [u8; 8], at: u8 },
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.chunk().len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Number { bytes, at } => bytes.get(usize::from(*at)..).unwrap_or_default(),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Shared(bytes) => bytes.advance(count),
+            Self::Number { at, .. } => *at = at.saturating_add(count as u8),
+        }
+    }
 }
 
 /// A stream broke off: the connection is cut, so that the client cannot take a part for the whole.
@@ -124,6 +152,11 @@ impl Body {
         (Writer { chunks: sender, last }, Self(Kind::Stream(stream)))
     }
 
+    /// A number as 8 bytes, little-endian.
+    pub(crate) fn number(number: u64) -> Self {
+        Self(Kind::Number(number.to_le_bytes()))
+    }
+
     /// Tells the connection's watch that this body is about to be written, and when a stream has ended.
     pub(crate) fn watched_by(&mut self, connection: &Arc<Connection>) {
         if let Kind::Stream(stream) = &mut self.0 {
@@ -142,15 +175,20 @@ impl From<Bytes> for Body {
 }
 
 impl hyper::body::Body for Body {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, BrokenOff>>> {
         let next = match &mut self.0 {
             Kind::Empty => None,
+            Kind::Number(bytes) => {
+                let piece = Piece::Number { bytes: *bytes, at: 0 };
+                self.0 = Kind::Empty;
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.0 = Kind::Empty;
@@ -162,7 +200,7 @@ impl hyper::body::Body for Body {
                 Poll::Ready(None) => stream.end(),
             },
         };
-        Poll::Ready(next.map(|chunk| chunk.map(Frame::data)))
+        Poll::Ready(next.map(|chunk| chunk.map(|bytes| Frame::data(Piece::Shared(bytes)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -172,6 +210,7 @@ impl hyper::body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
+            Kind::Number(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(_) => SizeHint::default(),
         }

@@ -58,6 +58,26 @@ const PHASES: [Phase; 7] = [
     Phase::StreamStalled,
 ];
 
+/// A deadline that has passed, and the word that has not changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overdue {
+    pub(crate) reason: Cut,
+    word: u32,
+}
+
+impl Overdue {
+    /// As one number that is not 0.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.word) << 8 | (self.reason as u64 + 1)
+    }
+
+    /// What [`to_bits`](Self::to_bits) gave; `None` for 0.
+    pub(crate) fn from_bits(bits: u64) -> Option<Self> {
+        let reason = Cut::ALL.get(usize::from(bits as u8).checked_sub(1)?).copied()?;
+        Some(Self { reason, word: (bits >> 8) as u32 })
+    }
+}
+
 /// The phase of a connection and a count of its changes, in one word, and when that word was last seen to move.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionWatch {
@@ -84,8 +104,8 @@ impl ConnectionWatch {
         self.word.store((changes << PHASE_BITS) | phase as u32, Ordering::Relaxed);
     }
 
-    /// Why the connection is to be cut now, in milliseconds, if it is. One task at a time may ask.
-    pub(crate) fn overdue(&self, deadlines: &Deadlines, now: u64) -> Option<Cut> {
+    /// Why the connection is to be cut now, in milliseconds, as far as the watch can tell. One task at a time may ask.
+    pub(crate) fn overdue(&self, deadlines: &Deadlines, now: u64) -> Option<Overdue> {
         let word = self.word.load(Ordering::Relaxed);
         if word != self.seen.swap(word, Ordering::Relaxed) {
             self.since.store(now, Ordering::Relaxed);
@@ -98,7 +118,12 @@ impl ConnectionWatch {
             Phase::Answering | Phase::Streaming => return None,
         };
         let quiet = now.saturating_sub(self.since.load(Ordering::Relaxed));
-        (u128::from(quiet) >= limit.as_millis()).then_some(reason)
+        (u128::from(quiet) >= limit.as_millis()).then_some(Overdue { reason, word })
+    }
+
+    /// Whether nothing has changed since this was found.
+    pub(crate) fn is_still(&self, overdue: Overdue) -> bool {
+        self.word.load(Ordering::Relaxed) == overdue.word
     }
 
     /// A request's head is complete.
@@ -152,14 +177,21 @@ mod tests {
     /// Looks once, and again after so many seconds.
     fn after(seconds: u64, watch: &ConnectionWatch) -> Option<Cut> {
         assert_eq!(watch.overdue(&DEADLINES, 5), None, "the first look only notes the phase");
-        watch.overdue(&DEADLINES, 5 + seconds * SECOND)
+        at(5 + seconds * SECOND, watch)
+    }
+
+    fn at(millis: u64, watch: &ConnectionWatch) -> Option<Cut> {
+        let overdue = watch.overdue(&DEADLINES, millis)?;
+        assert!(watch.is_still(overdue));
+        assert_eq!(Overdue::from_bits(overdue.to_bits()), Some(overdue));
+        Some(overdue.reason)
     }
 
     #[test]
     fn each_phase_has_its_own_limit() {
         let watch = ConnectionWatch::new(0);
         assert_eq!(watch.overdue(&DEADLINES, 59 * SECOND), None);
-        assert_eq!(watch.overdue(&DEADLINES, 60 * SECOND), Some(Cut::Idle));
+        assert_eq!(at(60 * SECOND, &watch), Some(Cut::Idle));
         watch.bytes_read();
         assert_eq!(after(10, &watch), Some(Cut::SlowHead));
         watch.request_begins();
@@ -177,7 +209,7 @@ mod tests {
         watch.bytes_read();
         assert_eq!(watch.overdue(&DEADLINES, 0), None);
         watch.bytes_read();
-        assert_eq!(watch.overdue(&DEADLINES, 10 * SECOND), Some(Cut::SlowHead));
+        assert_eq!(at(10 * SECOND, &watch), Some(Cut::SlowHead));
 
         watch.request_begins();
         watch.response_ready(false);
@@ -187,6 +219,16 @@ mod tests {
         watch.bytes_written();
         watch.write_blocked();
         assert_eq!(watch.overdue(&DEADLINES, 40 * SECOND), None, "some of it was taken");
+    }
+
+    #[test]
+    fn whoever_moves_after_the_look_is_no_longer_overdue() {
+        let watch = ConnectionWatch::new(0);
+        let overdue = watch.overdue(&DEADLINES, 60 * SECOND).unwrap();
+        assert!(watch.is_still(overdue));
+        watch.bytes_read();
+        assert!(!watch.is_still(overdue));
+        assert_eq!(Overdue::from_bits(0), None);
     }
 
     #[test]

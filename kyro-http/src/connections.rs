@@ -88,9 +88,7 @@ fn sweep(app: &App) {
     let now = app.millis();
     app.connections.for_each(|connection| {
         if let Some(reason) = connection.watch.overdue(&app.limits.deadlines, now) {
-            app.metrics.cut(reason);
-            tracing::debug!(reason = reason.name(), "a connection was cut");
-            connection.order(Order::Cut);
+            connection.cut_if_silent(reason);
         }
     });
 }

@@ -1,5 +1,8 @@
 //! From a route to its handler.
 
+use std::future::{Future, ready};
+use std::pin::Pin;
+
 use hyper::Method;
 use hyper::http::request::Parts;
 
@@ -43,31 +46,31 @@ pub(crate) fn answer_now(app: &App, route: Route, head: &mut Parts) -> Option<An
     })
 }
 
-/// Answers everything else.
-pub(crate) async fn answer_later(route: Route, call: Call) -> Answer {
+/// Answers everything else. Each handler is boxed by itself: what a put needs is a small part of what a load needs.
+pub(crate) fn answer_later(route: Route, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
     match (route, call.head.method.clone()) {
-        (Route::Put, _) => kv::put(call).await,
-        (Route::Append, _) => kv::append(call).await,
-        (Route::Kv, Method::DELETE) => kv_resource::delete(call).await,
-        (Route::Kv, _) => kv_resource::put(call).await,
-        (Route::Batch, _) => batch::post(call).await,
-        (Route::Mget, _) => mget::post(call).await,
-        (Route::Load, _) => load_stream::post(call).await,
-        (Route::Scan, _) => scan::get(call),
-        (Route::Count, _) => scan::count(call).await,
-        (Route::Select, _) => scan::select(call).await,
-        (Route::Range, _) => scan::delete_range(call).await,
-        (Route::Replay, Method::POST) => replay::post(call).await,
-        (Route::Replay, _) => replay::get(call).await,
-        (Route::Subscribe, _) => subscribe::get(call).await,
-        (Route::Changes, _) => changes::get(call).await,
-        (Route::RmiBuild, _) => admin::build_index(call).await,
-        (Route::Warmup, _) => admin::warm_up(call).await,
-        (Route::Snapshot, _) => admin::snapshot(call).await,
-        (Route::Compact, _) => admin::compact(call).await,
-        (Route::Backup, _) => backup::post(call).await,
-        (Route::Task, Method::DELETE) => admin::cancel_task(&call),
-        (Route::Task, _) => admin::task(&call),
-        _ => Err(Problem::new(Code::UnknownPath, "there is no such path")),
+        (Route::Put, _) => Box::pin(kv::put(call)),
+        (Route::Append, _) => Box::pin(kv::append(call)),
+        (Route::Kv, Method::DELETE) => Box::pin(kv_resource::delete(call)),
+        (Route::Kv, _) => Box::pin(kv_resource::put(call)),
+        (Route::Batch, _) => Box::pin(batch::post(call)),
+        (Route::Mget, _) => Box::pin(mget::post(call)),
+        (Route::Load, _) => Box::pin(load_stream::post(call)),
+        (Route::Scan, _) => Box::pin(ready(scan::get(call))),
+        (Route::Count, _) => Box::pin(scan::count(call)),
+        (Route::Select, _) => Box::pin(scan::select(call)),
+        (Route::Range, _) => Box::pin(scan::delete_range(call)),
+        (Route::Replay, Method::POST) => Box::pin(replay::post(call)),
+        (Route::Replay, _) => Box::pin(replay::get(call)),
+        (Route::Subscribe, _) => Box::pin(subscribe::get(call)),
+        (Route::Changes, _) => Box::pin(changes::get(call)),
+        (Route::RmiBuild, _) => Box::pin(admin::build_index(call)),
+        (Route::Warmup, _) => Box::pin(admin::warm_up(call)),
+        (Route::Snapshot, _) => Box::pin(admin::snapshot(call)),
+        (Route::Compact, _) => Box::pin(admin::compact(call)),
+        (Route::Backup, _) => Box::pin(backup::post(call)),
+        (Route::Task, Method::DELETE) => Box::pin(ready(admin::cancel_task(&call))),
+        (Route::Task, _) => Box::pin(ready(admin::task(&call))),
+        _ => Box::pin(ready(Err(Problem::new(Code::UnknownPath, "there is no such path")))),
     }
 }

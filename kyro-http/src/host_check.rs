@@ -8,13 +8,24 @@ use hyper::header::{HOST, HeaderMap};
 /// Whether a request's target and Host header name this machine. A request without any Host (HTTP/1.0) comes from
 /// no browser and passes.
 pub(crate) fn names_loopback(headers: &HeaderMap, target_host: Option<&str>) -> bool {
-    let mut hosts = headers.get_all(HOST).iter();
-    let header_fits = match (hosts.next(), hosts.next()) {
-        (None, _) => true,
-        (Some(host), None) => host.to_str().is_ok_and(is_loopback),
-        (Some(_), Some(_)) => false,
+    // Where no name stands twice, neither does Host.
+    let repeated = headers.len() > headers.keys_len() && headers.get_all(HOST).iter().nth(1).is_some();
+    let header_fits = match headers.get(HOST) {
+        None => true,
+        Some(_) if repeated => false,
+        Some(host) => is_usual(host.as_bytes()) || host.to_str().is_ok_and(is_loopback),
     };
     header_fits && target_host.is_none_or(is_loopback)
+}
+
+/// What nearly every request says; everything else is parsed.
+fn is_usual(host: &[u8]) -> bool {
+    let port = host.strip_prefix(b"127.0.0.1").or_else(|| host.strip_prefix(b"localhost"));
+    match port {
+        Some([]) => true,
+        Some([b':', digits @ ..]) => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 fn is_loopback(authority: &str) -> bool {

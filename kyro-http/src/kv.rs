@@ -5,7 +5,6 @@ use std::str;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
@@ -60,23 +59,23 @@ pub(crate) async fn append(call: Call) -> Answer {
 pub(crate) fn get_fast(app: &App, key: Result<u64, FieldError>, head: &mut Parts) -> Answer {
     Query::parse(head.uri.query(), &[])?;
     let value = app.engine()?.get(key?)?;
-    Ok(octets(value, head))
+    Ok(octets(value.map(Body::from), head))
 }
 
 /// `GET /v1/lookup_fast/{key}`: the offset of the key's value, as 8 bytes, little-endian.
 pub(crate) fn lookup_fast(app: &App, key: Result<u64, FieldError>, head: &mut Parts) -> Answer {
     Query::parse(head.uri.query(), &[])?;
     let offset = app.engine()?.offset(key?)?;
-    Ok(octets(offset.map(|offset| Bytes::copy_from_slice(&offset.to_le_bytes())), head))
+    Ok(octets(offset.map(Body::number), head))
 }
 
 /// Raw bytes, or 404 without a body. The answer takes the request's header map: its memory is there already.
-fn octets(value: Option<Bytes>, head: &mut Parts) -> Response<Body> {
-    let Some(value) = value else { return answer::empty(StatusCode::NOT_FOUND) };
+fn octets(body: Option<Body>, head: &mut Parts) -> Response<Body> {
+    let Some(body) = body else { return answer::empty(StatusCode::NOT_FOUND) };
     let mut headers = mem::take(&mut head.headers);
     headers.clear();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTETS));
-    let mut response = Response::new(Body::from(value));
+    let mut response = Response::new(body);
     *response.headers_mut() = headers;
     response
 }

@@ -17,7 +17,7 @@ use crate::answer::{self, Answer, OCTETS};
 use crate::app::App;
 use crate::body::Body;
 use crate::call::Call;
-use crate::decimal::parse_u64;
+use crate::decimal::{parse_u64, write_u64};
 use crate::fields::{FieldError, Query};
 use crate::frame::{Op, Operation};
 use crate::kv::not_found;
@@ -65,7 +65,7 @@ pub(crate) async fn put(call: Call) -> Answer {
     call.query(&[])?;
     let key = call.path_number("key")?;
     let expected = Conditions::parse(&call.head.headers)?.for_put()?;
-    let (received, _, app, _) = call.read_body().await?;
+    let (received, head, app, _) = call.read_body().await?;
     let latency = Stopwatch::start(&app.metrics.append_latency);
     let engine = app.engine()?;
     let created = match expected {
@@ -75,7 +75,11 @@ pub(crate) async fn put(call: Call) -> Answer {
     let operation = Operation { op: Op::Put { key, value: received.bytes.clone() }, expected };
     let committed = write(engine, &[operation]).await.map_err(precondition)?;
     latency.stop();
-    Ok(written(committed.first_offset, if created { StatusCode::CREATED } else { StatusCode::OK }))
+    Ok(written(
+        head.headers,
+        committed.first_offset,
+        if created { StatusCode::CREATED } else { StatusCode::OK },
+    ))
 }
 
 /// `DELETE`: 404 where there is nothing to delete.
@@ -83,13 +87,13 @@ pub(crate) async fn delete(call: Call) -> Answer {
     call.query(&[])?;
     let key = call.path_number("key")?;
     let expected = Conditions::parse(&call.head.headers)?.for_delete()?;
-    let (_, _, app, _) = call.read_body().await?;
+    let (_, head, app, _) = call.read_body().await?;
     let operation = Operation { op: Op::Delete { key }, expected: Some(expected) };
     let committed = write(app.engine()?, &[operation]).await.map_err(|problem| match expected {
         Condition::Present if problem.code == Code::PreconditionsFailed => not_found(),
         _ => precondition(problem),
     })?;
-    Ok(written(committed.first_offset, StatusCode::OK))
+    Ok(written(head.headers, committed.first_offset, StatusCode::OK))
 }
 
 /// What a failed condition of a single write is to a client: 412, with the tag that the key has.
@@ -100,11 +104,12 @@ fn precondition(problem: Problem) -> Problem {
     Problem::new(Code::PreconditionFailed, "the key's value is not the one that the condition names")
 }
 
-fn written(offset: u64, status: StatusCode) -> Response<Body> {
-    let mut response = answer::offset(offset);
-    *response.status_mut() = status;
-    response.headers_mut().insert(ETAG, tag(offset));
-    response
+/// The answer to a write. It takes the request's header map: its memory is there already.
+fn written(mut headers: HeaderMap, offset: u64, status: StatusCode) -> Response<Body> {
+    headers.clear();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ETAG, tag(offset));
+    response(status, headers, answer::offset_document(offset))
 }
 
 fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
@@ -116,8 +121,11 @@ fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Bod
 
 /// The entity tag of a value: its offset in quotes.
 fn tag(offset: u64) -> HeaderValue {
-    let text = Bytes::from(format!("\"{offset}\""));
-    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from(offset))
+    let mut text = Vec::with_capacity(22);
+    text.push(b'"');
+    write_u64(&mut text, offset);
+    text.push(b'"');
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from(offset))
 }
 
 /// Which values a condition names.

@@ -65,6 +65,7 @@ mod tasks;
 mod tokens;
 mod verb;
 mod verify;
+mod wake_relay;
 mod workers;
 mod write;
 

@@ -168,9 +168,17 @@ impl Gauge {
         self.0.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Counts one more until the returned guard is dropped.
     pub(crate) fn hold(&self) -> Held<'_> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add();
         Held(self)
     }
 }
@@ -181,7 +189,7 @@ pub(crate) struct Held<'a>(&'a Gauge);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.subtract();
     }
 }
 

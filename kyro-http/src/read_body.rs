@@ -1,7 +1,10 @@
 //! Reading a request's body: bounded by its declared and by its real length, by time, and by one budget of memory
 //! that all connections share.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -50,21 +53,25 @@ impl BodyLimits {
         }
         let mut budget = None;
         self.reserve(&mut budget, declared.lower())?;
-        // The timer is only touched when the body is not there yet.
-        match tokio::time::timeout(self.timeout, self.collect(body, &mut budget)).await {
-            Ok(bytes) => Ok(Received { bytes: bytes?, _budget: budget }),
-            Err(_) => Err(Problem::new(
-                Code::BodyTimeout,
-                format!("the body did not arrive within {} seconds", self.timeout.as_secs_f64()),
-            )),
+        let mut collecting = pin!(self.collect(body, budget));
+        // A body that came with its head is there by now, and needs no timer.
+        let at_once = poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await;
+        match at_once {
+            Poll::Ready(received) => received,
+            Poll::Pending => tokio::time::timeout(self.timeout, collecting).await.unwrap_or_else(|_| {
+                Err(Problem::new(
+                    Code::BodyTimeout,
+                    format!("the body did not arrive within {} seconds", self.timeout.as_secs_f64()),
+                ))
+            }),
         }
     }
 
     async fn collect(
         &self,
         mut body: Incoming,
-        budget: &mut Option<OwnedSemaphorePermit>,
-    ) -> Result<Bytes, Problem> {
+        mut budget: Option<OwnedSemaphorePermit>,
+    ) -> Result<Received, Problem> {
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         let mut length = 0_u64;
@@ -76,7 +83,7 @@ impl BodyLimits {
             if length > self.max_bytes {
                 return Err(self.too_large());
             }
-            self.reserve(budget, length)?;
+            self.reserve(&mut budget, length)?;
             if first.is_empty() {
                 first = data;
             } else {
@@ -88,7 +95,8 @@ impl BodyLimits {
                 rest.extend_from_slice(&data);
             }
         }
-        Ok(if rest.is_empty() { first } else { rest.freeze() })
+        let bytes = if rest.is_empty() { first } else { rest.freeze() };
+        Ok(Received { bytes, _budget: budget })
     }
 
     fn reserve(&self, budget: &mut Option<OwnedSemaphorePermit>, length: u64) -> Result<(), Problem> {

@@ -2,14 +2,14 @@
 //!
 //! Reads of one key are answered on the connection's own task, without a future of their own, and their answers take
 //! the header map of their requests: such a request allocates nothing here. Everything that waits (a body, a commit,
-//! a thread) becomes a boxed future.
+//! a thread) becomes one boxed future, as large as its own handler needs and no larger.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use hyper::body::Incoming;
@@ -45,7 +45,31 @@ pub(crate) struct Service(pub(crate) Arc<Connection>);
 /// An answer, now or later.
 pub(crate) enum Reply {
     Now(Option<Response<Body>>),
-    Later(Pin<Box<dyn Future<Output = Response<Body>> + Send>>),
+    Later(Later),
+}
+
+/// A request whose handler waits for something.
+pub(crate) struct Later {
+    answering: Pin<Box<dyn Future<Output = Answer> + Send>>,
+    exchange: Exchange,
+    connection: Arc<Connection>,
+}
+
+impl Later {
+    fn new(
+        connection: &Arc<Connection>,
+        exchange: Exchange,
+        answering: Pin<Box<dyn Future<Output = Answer> + Send>>,
+    ) -> Self {
+        connection.app.metrics.in_flight.add();
+        Self { answering, exchange, connection: Arc::clone(connection) }
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        self.connection.app.metrics.in_flight.subtract();
+    }
 }
 
 impl Future for Reply {
@@ -56,7 +80,10 @@ impl Future for Reply {
             Self::Now(response) => {
                 response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
             }
-            Self::Later(future) => future.as_mut().poll(context).map(Ok),
+            Self::Later(later) => {
+                let answer = ready!(later.answering.as_mut().poll(context));
+                Poll::Ready(Ok(later.exchange.finish(&later.connection, answer)))
+            }
         }
     }
 }
@@ -68,7 +95,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> Reply {
         let connection = &self.0;
-        connection.request_begins();
+        connection.watch.request_begins();
         let (mut head, body) = request.into_parts();
         let mut exchange = Exchange::default();
         let route = match exchange.admit(connection, &head) {
@@ -80,14 +107,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         }
         let client = exchange.forwarded.as_ref().map_or(&connection.client, |(_, client)| client);
         let call = Call { app: Arc::clone(&connection.app), client: Arc::clone(client), head, body };
-        let connection = Arc::clone(connection);
-        Reply::Later(Box::pin(async move {
-            let answer = {
-                let _in_flight = connection.app.metrics.in_flight.hold();
-                answer_later(route, call).await
-            };
-            exchange.finish(&connection, answer)
-        }))
+        Reply::Later(Later::new(connection, exchange, answer_later(route, call)))
     }
 }
 

@@ -1,9 +1,10 @@
-//! A connection's socket: it notes what it sees, and sends the answers to pipelined requests together.
+//! A connection's socket: it notes what it sees, and sends what one turn of the connection's task answers together.
 //!
-//! hyper hands over one answer at a time, and has each on its way before it looks at the next request. The first answer
-//! of a turn of the connection's task is sent at once. Where more requests lie there already, their answers are
-//! gathered and sent at the end of the turn, in one system call. hyper's own `pipeline_flush` is no way to have that:
-//! it gathers without a bound, and holds back what is not followed by another whole request.
+//! hyper hands over one answer at a time, and has each on its way before it looks at the next request. Small answers are
+//! gathered here and sent when hyper has nothing more to do, in one system call, however many there are: a single one
+//! costs less that way than as a vector of head and body, and pipelined ones share it. Larger parts are sent as they are,
+//! never copied. hyper's own `pipeline_flush` is no way to have that: it gathers without a bound, and holds back what is
+//! not followed by another whole request.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,9 +20,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use crate::connection::Connection;
 
 /// Larger parts are sent as they are.
-const GATHERED_PART_MAX: usize = 16 << 10;
+const GATHERED_PART_MAX: usize = 4 << 10;
 /// What is gathered is sent when it has grown to this size.
 const GATHERED_MAX: usize = 64 << 10;
+/// A connection that waits keeps at most so much room for the next answers.
+const KEPT_MAX: usize = 4 << 10;
 
 /// The socket as hyper has it.
 #[derive(Debug)]
@@ -84,6 +87,9 @@ impl Output {
                 more => *sent += more,
             }
         }
+        if gathered.capacity() > KEPT_MAX {
+            *gathered = Vec::new();
+        }
         gathered.clear();
         *sent = 0;
         Poll::Ready(Ok(()))
@@ -98,7 +104,7 @@ impl Output {
     ) -> Poll<io::Result<usize>> {
         let mut sending = self.lock();
         let room = sending.gathered.len() + length <= GATHERED_MAX;
-        if length <= GATHERED_PART_MAX && room && self.connection.is_pipelined() {
+        if length <= GATHERED_PART_MAX && room {
             gather(&mut sending.gathered);
             return Poll::Ready(Ok(length));
         }

@@ -6,6 +6,7 @@ use kyro_engine::{Batch, Commit, Committed, Engine, WriteError};
 
 use crate::frame::{Op, Operation};
 use crate::problem::Problem;
+use crate::wake_relay::relayed;
 
 /// How long a write waits where the engine holds writers back.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,7 +27,7 @@ pub(crate) async fn commit(engine: &Engine, batch: impl Fn() -> Batch) -> Result
             Err(error) => return Err(error.into()),
         }
     };
-    Ok(commit.await?)
+    Ok(relayed(commit).await?)
 }
 
 /// Commits operations as one batch, all or nothing.

@@ -9,6 +9,8 @@
 
 mod running;
 
+use std::io::Write;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use running::{Connection, Server, events, fresh};
 use serde_json::json;
 
 /// Writers that put their own keys, one after the other, until the server is gone; each gives what was acknowledged.
+/// Every request that was sent before the signal must be answered.
 fn write_until_gone(
     server: &Server,
     writers: u64,
@@ -23,16 +26,24 @@ fn write_until_gone(
     stop: impl FnOnce(&Server),
 ) -> Vec<Vec<(u64, u64)>> {
     let address = server.address;
+    let signalled = OnceLock::new();
     std::thread::scope(|scope| {
         let handles: Vec<_> = (0..writers)
             .map(|writer| {
+                let signalled = &signalled;
                 scope.spawn(move || {
                     let mut acknowledged = Vec::new();
-                    let Ok(mut connection) = Connection::open(address) else { return acknowledged };
+                    let mut connection = Connection::open(address).unwrap();
                     for n in 0_u64.. {
                         let key = n * writers + writer;
                         let body = format!(r#"{{"key":{key},"value":"value of {key}"}}"#);
-                        match connection.try_request("POST", "/v1/put", &[], body.as_bytes()) {
+                        let length = body.len();
+                        let request = format!(
+                            "POST /v1/put HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}"
+                        );
+                        let written = connection.stream.write_all(request.as_bytes());
+                        let sent = Instant::now();
+                        match written.and_then(|()| connection.raw(b"")) {
                             Ok(answer) if answer.status == 200 => {
                                 acknowledged.push((key, answer.json()["offset"].as_u64().unwrap()));
                             }
@@ -40,7 +51,13 @@ fn write_until_gone(
                                 assert_eq!(answer.code(), "draining");
                                 break;
                             }
-                            Err(_) => break,
+                            Err(error) => {
+                                assert!(
+                                    signalled.get().is_some_and(|at| sent >= *at),
+                                    "a request sent before the signal was not answered: {error}"
+                                );
+                                break;
+                            }
                         }
                     }
                     acknowledged
@@ -48,6 +65,7 @@ fn write_until_gone(
             })
             .collect();
         std::thread::sleep(stop_after);
+        signalled.set(Instant::now()).unwrap();
         stop(server);
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     })
@@ -86,6 +104,31 @@ fn draining_under_load_loses_nothing_acknowledged_and_leaves_the_clean_mark() {
     offsets.sort_unstable();
     offsets.dedup();
     assert_eq!(offsets.len() as u64, count, "no offset is given twice");
+}
+
+/// Requests lie in the sockets of many connections when the signal comes: each is answered, none is reset.
+#[test]
+fn what_lies_in_the_sockets_when_the_signal_comes_is_answered() {
+    let (_parent, dir) = fresh();
+    let server = Server::start_with(&dir, &["--drain-timeout", "20"]);
+    let mut connections: Vec<Connection> = (0..300).map(|_| server.connect()).collect();
+    for connection in &mut connections {
+        assert_eq!(connection.request("GET", "/livez", &[], b"").status, 200);
+    }
+    server.signal("STOP");
+    for (key, connection) in connections.iter_mut().enumerate() {
+        let request = format!("PUT /v1/kv/{key} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx");
+        connection.stream.write_all(request.as_bytes()).unwrap();
+    }
+    // The server finds the signal and three hundred requests at once.
+    server.signal("TERM");
+    server.signal("CONT");
+    for (key, connection) in connections.iter_mut().enumerate() {
+        let answer = connection.raw(b"").unwrap_or_else(|error| panic!("request {key} is lost: {error}"));
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    assert_eq!(server.wait().0, 0);
+    assert_eq!(Server::start(&dir).get("/v1/count").json()["count"], 300);
 }
 
 #[test]
