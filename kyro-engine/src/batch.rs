@@ -1,10 +1,10 @@
 //! A batch of operations, and its bytes in a log frame.
 //!
-//! A batch is one frame's payload: it is durable and visible whole or not at all. Payload formats 1 and 2, little-endian:
+//! A batch is one frame's payload: it is durable and visible whole or not at all. Payload formats 1 to 3, little-endian:
 //!
 //! | bytes | field |
 //! |---|---|
-//! | 1 | payload format: 2 where a range is deleted, otherwise 1 |
+//! | 1 | payload format: 3 where the content is switched, 2 where a range is deleted, otherwise 1 |
 //! | … | operations, one after the other |
 //!
 //! | operation | bytes |
@@ -12,7 +12,8 @@
 //! | put | kind 1 (1) · key (8) · length (4) · value |
 //! | delete | kind 2 (1) · key (8) |
 //! | append | kind 3 (1) · length (4) · payload |
-//! | delete range | kind 4 (1) · first key (8) · last key (8); only in format 2 |
+//! | delete range | kind 4 (1) · first key (8) · last key (8); from format 2 on |
+//! | switch | kind 5 (1) · version (8) · 1 where it is a layer (1) · length (4) · label; from format 3 on, alone |
 //!
 //! The bytes are laid down when the batch is built, on the caller's thread; the committer copies them once, and
 //! the values in memory are slices of them.
@@ -25,14 +26,16 @@ use crate::conditions::{Condition, Precondition};
 
 /// The newest version of the payload format, and the newest this build reads. A batch is written in the oldest one
 /// that can say it, so that an older build reads what it knows and refuses the rest by its number.
-pub(crate) const PAYLOAD_FORMAT: u8 = 2;
+pub(crate) const PAYLOAD_FORMAT: u8 = 3;
 
 const FIRST_FORMAT: u8 = 1;
+const RANGES_FORMAT: u8 = 2;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const APPEND: u8 = 3;
 const DELETE_RANGE: u8 = 4;
+const SWITCH: u8 = 5;
 
 /// Operations in one batch, at most: a batch must fit the block of offsets that a log segment reserves.
 pub const MAX_BATCH_OPERATIONS: usize = 1 << 20;
@@ -107,7 +110,7 @@ impl Batch {
     pub fn delete_range(&mut self, keys: RangeInclusive<u64>) -> &mut Self {
         self.start(DELETE_RANGE);
         if let Some(format) = self.payload.first_mut() {
-            *format = PAYLOAD_FORMAT;
+            *format = RANGES_FORMAT;
         }
         self.payload.put_u64_le(*keys.start());
         self.payload.put_u64_le(*keys.end());
@@ -182,6 +185,39 @@ pub(crate) enum Operation {
     Delete { key: u64 },
     Append { payload: Bytes },
     DeleteRange { from: u64, to: u64 },
+    Switch(Switch),
+}
+
+/// The operation by which another version becomes the content, or a layer goes on top of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Switch {
+    pub(crate) version: u64,
+    pub(crate) is_layer: bool,
+    pub(crate) label: Bytes,
+}
+
+impl Switch {
+    /// A frame's payload with this operation alone.
+    pub(crate) fn to_payload(&self) -> Bytes {
+        let mut payload = Vec::with_capacity(self.label.len() + 16);
+        payload.extend([PAYLOAD_FORMAT, SWITCH]);
+        payload.put_u64_le(self.version);
+        payload.put_u8(u8::from(self.is_layer));
+        payload.put_u32_le(u32::try_from(self.label.len()).unwrap_or(u32::MAX));
+        payload.put_slice(&self.label);
+        Bytes::from(payload)
+    }
+
+    /// The switch that a payload consists of, if it does.
+    pub(crate) fn from_payload(payload: &Bytes) -> Option<Self> {
+        if payload.first_chunk() != Some(&[PAYLOAD_FORMAT, SWITCH]) {
+            return None;
+        }
+        match Operations::new(payload.clone()).ok()?.next()?.ok()? {
+            Operation::Switch(switch) => Some(switch),
+            _ => None,
+        }
+    }
 }
 
 /// Why a payload could not be read.
@@ -235,12 +271,26 @@ impl Operations {
                 let key = self.rest.try_get_u64_le().map_err(|_| short)?;
                 Ok(Operation::Delete { key })
             }
-            DELETE_RANGE if self.format >= PAYLOAD_FORMAT => {
+            DELETE_RANGE if self.format >= RANGES_FORMAT => {
                 let from = self.rest.try_get_u64_le().map_err(|_| short)?;
                 let to = self.rest.try_get_u64_le().map_err(|_| short)?;
                 Ok(Operation::DeleteRange { from, to })
             }
             APPEND => Ok(Operation::Append { payload: self.blob().ok_or(short)? }),
+            // Nothing else is in its frame: it takes effect between frames.
+            SWITCH if self.format >= PAYLOAD_FORMAT && at == 1 => {
+                let version = self.rest.try_get_u64_le().map_err(|_| short)?;
+                let is_layer = match self.rest.try_get_u8().map_err(|_| short)? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(PayloadError::Malformed { at, reason: "neither a version nor a layer" }),
+                };
+                let label = self.blob().ok_or(short)?;
+                if !self.rest.is_empty() {
+                    return Err(PayloadError::Malformed { at, reason: "a switch is not alone" });
+                }
+                Ok(Operation::Switch(Switch { version, is_layer, label }))
+            }
             _ => Err(PayloadError::Malformed { at, reason: "unknown kind of operation" }),
         }
     }
@@ -308,6 +358,24 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_is_read_back_and_stands_alone() {
+        let switch = Switch { version: u64::MAX, is_layer: true, label: Bytes::from_static(b"nightly") };
+        let payload = switch.to_payload();
+        assert_eq!(Switch::from_payload(&payload), Some(switch.clone()));
+        for len in 1..payload.len() {
+            let cut: Result<Vec<_>, PayloadError> =
+                Operations::new(payload.slice(..len)).and_then(Iterator::collect);
+            assert_eq!(cut.is_ok(), len == 1, "cut at {len}");
+        }
+        let mut more = payload.to_vec();
+        more.extend([DELETE, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(Operations::new(more.into()).unwrap().any(|operation| operation.is_err()));
+        let mut older = payload.to_vec();
+        older[0] = RANGES_FORMAT;
+        assert!(Operations::new(older.into()).unwrap().any(|operation| operation.is_err()));
+    }
+
+    #[test]
     fn every_cut_and_every_unknown_kind_is_an_error() {
         let mut batch = Batch::new();
         batch.put(1, b"abc").append(b"de");
@@ -323,8 +391,8 @@ mod tests {
             assert!(Operations::new(payload).unwrap().any(|operation| operation.is_err()));
         }
         assert_eq!(
-            Operations::new(Bytes::from_static(&[3, 1])).unwrap_err(),
-            PayloadError::NewerFormat { found: 3 }
+            Operations::new(Bytes::from_static(&[4, 1])).unwrap_err(),
+            PayloadError::NewerFormat { found: 4 }
         );
     }
 }

@@ -73,6 +73,8 @@ impl Engine {
     /// is fresh, with the events that have no key. Everything is made in `to` with `.partial` appended, verified, and
     /// then named in one step. Writers go on; a compaction goes on, but keeps what it has merged until this is done.
     ///
+    /// Of versions, the content alone is copied; those that are kept beside it are not.
+    ///
     /// The copy is the same database, by its UUID: of the two, let one go on being written.
     ///
     /// # Errors
@@ -149,6 +151,7 @@ impl Copy<'_> {
         // A flush would purge the log that is copied, a merge would remove the runs that are linked.
         let _names = self.shared.run_names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut manifest = self.shared.manifest.current();
+        manifest.versions.kept.clear();
         self.copy_log(&wal_dir, &mut manifest).map_err(CheckpointError::Copy)?;
         drop(flushing);
         let mut report =

@@ -176,6 +176,14 @@ impl Committer {
     fn control(&mut self, request: Request) {
         match request {
             Request::Freeze(reply) => answer(&reply, self.freeze()),
+            Request::Hold(reply, held) => {
+                let frozen = self.freeze();
+                let is_held = frozen.is_ok();
+                answer(&reply, frozen);
+                if is_held && let Ok(change) = held.recv() {
+                    self.change(change);
+                }
+            }
             Request::Purge(before, reply) => answer(&reply, self.purge(before)),
             Request::Sync(reply) => {
                 let result = if self.unsynced { self.sync() } else { self.refuse_poisoned() };

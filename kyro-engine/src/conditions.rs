@@ -87,7 +87,7 @@ impl GroupState {
                         covered.for_each(|(_, offset)| *offset = None);
                         self.ranges.push(RangeTombstone { from, to, offset });
                     }
-                    Operation::Append { .. } => {}
+                    Operation::Append { .. } | Operation::Switch(_) => {}
                 }
             }
             self.batches += 1;

@@ -140,6 +140,8 @@ impl Delta {
                 Operation::Append { .. } => {
                     applied.first_event.get_or_insert(offset);
                 }
+                // Says something of the sources, not of the delta.
+                Operation::Switch(_) => {}
             }
             applied.operations += 1;
         }

@@ -41,6 +41,7 @@ pub fn payload(data: &[u8]) {
             match operation {
                 Ok(Operation::Put { value, .. }) => values += value.len(),
                 Ok(Operation::Append { payload }) => values += payload.len(),
+                Ok(Operation::Switch(switch)) => values += switch.label.len(),
                 Ok(_) => {}
                 Err(error) => assert!(!error.to_string().is_empty()),
             }

@@ -1,7 +1,7 @@
 //! A run and the learned index over its key column, as one thing: find a key.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use kyro_rmi::{Column, Probe, Rmi};
@@ -24,12 +24,29 @@ pub(crate) struct IndexedRun {
     file: Bytes,
     run: Run<Bytes>,
     index: Rmi<Bytes>,
+    /// The offset of every entry, where one operation brought them all; otherwise each has its own, in the file.
+    offset: Option<u64>,
 }
 
 impl IndexedRun {
     /// `file` and `run` share their bytes.
     pub(crate) fn new(number: u64, path: PathBuf, file: Bytes, run: Run<Bytes>, index: Rmi<Bytes>) -> Self {
-        Self { number, path, file, run, index }
+        Self { number, path, file, run, index, offset: None }
+    }
+
+    /// The same, with this offset for every entry, where there is one.
+    pub(crate) fn at_offset(self, offset: Option<u64>) -> Self {
+        Self { offset, ..self }
+    }
+
+    /// The offset of every entry, where one operation brought them all.
+    pub(crate) fn common_offset(&self) -> Option<u64> {
+        self.offset
+    }
+
+    #[inline]
+    fn offset_of(&self, stored: u64) -> u64 {
+        self.offset.unwrap_or(stored)
     }
 
     /// Where `key` is, if the run has a version of it: one prediction, one window.
@@ -118,13 +135,13 @@ impl IndexedRun {
         counters: &Counters,
     ) -> Result<Option<(u64, Bytes)>, ReadError> {
         let entry = self.run.entry(position).map_err(|damage| self.corrupt(counters, &damage))?;
-        Ok(entry.value.map(|range| (entry.offset, self.file.slice(range))))
+        Ok(entry.value.map(|range| (self.offset_of(entry.offset), self.file.slice(range))))
     }
 
     /// The offset at a position that [`IndexedRun::find`] gave; `None` for a tombstone.
     pub(crate) fn offset(&self, position: usize, counters: &Counters) -> Result<Option<u64>, ReadError> {
         let entry = self.run.entry(position).map_err(|damage| self.corrupt(counters, &damage))?;
-        Ok(entry.value.map(|_| entry.offset))
+        Ok(entry.value.map(|_| self.offset_of(entry.offset)))
     }
 
     /// Whether the position that [`IndexedRun::find`] gave holds a value and no tombstone.
@@ -149,9 +166,14 @@ impl IndexedRun {
     ) -> Result<Read, ReadError> {
         let read = if keys_only {
             let stamp = self.run.stamp(position);
-            stamp.map(|stamp| Read { offset: stamp.offset, value: (!stamp.is_tombstone).then_some(0..0) })
+            stamp.map(|stamp| Read {
+                offset: self.offset_of(stamp.offset),
+                value: (!stamp.is_tombstone).then_some(0..0),
+            })
         } else {
-            self.run.entry(position).map(|entry| Read { offset: entry.offset, value: entry.value })
+            self.run
+                .entry(position)
+                .map(|entry| Read { offset: self.offset_of(entry.offset), value: entry.value })
         };
         read.map_err(|damage| self.corrupt(counters, &damage))
     }
@@ -179,6 +201,7 @@ impl IndexedRun {
         for position in positions {
             let key = self.run.key(position)?;
             let Stamp { offset, is_tombstone } = self.run.stamp(position)?;
+            let offset = self.offset_of(offset);
             if visit(EntryRef { key, offset, value: &[] }, is_tombstone).is_break() {
                 break;
             }
@@ -195,6 +218,7 @@ impl IndexedRun {
         for position in positions {
             let key = self.run.key(position)?;
             let kyro_snapshot::Entry { offset, value } = self.run.entry(position)?;
+            let offset = self.offset_of(offset);
             let is_tombstone = value.is_none();
             let value = value.map_or(&[][..], |range| self.run.slice(range));
             if visit(EntryRef { key, offset, value }, is_tombstone).is_break() {
@@ -213,7 +237,10 @@ impl IndexedRun {
     /// Every version, in key order.
     pub(crate) fn records(&self) -> impl Iterator<Item = Result<(u64, VersionRef<'_>), ReadError>> {
         self.run.iter().map(|record| match record {
-            Ok(record) => Ok((record.key, VersionRef { offset: record.offset, value: record.value })),
+            Ok(record) => {
+                let offset = self.offset_of(record.offset);
+                Ok((record.key, VersionRef { offset, value: record.value }))
+            }
             Err(damage) => Err(self.damage(&damage)),
         })
     }
@@ -235,10 +262,6 @@ impl IndexedRun {
 
     pub(crate) fn number(&self) -> u64 {
         self.number
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     pub(crate) fn len(&self) -> u64 {

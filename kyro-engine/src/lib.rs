@@ -79,6 +79,7 @@ mod threads;
 mod tiering;
 mod triggers;
 mod verify;
+mod versions;
 mod view;
 mod visible;
 
@@ -106,6 +107,7 @@ pub use scan::{Entry, EntryRef, Scan, ScanIter};
 pub use stalls::StallStats;
 pub use stats::{RecoveryStats, RunStats, Stats, WalStats};
 pub use verify::{Damage, VerifyReport, verify, verify_on};
+pub use versions::{MAX_LABEL_BYTES, PushReport, Version, VersionError, VersionId};
 pub use view::View;
 pub use visible::VisibleAfter;
 

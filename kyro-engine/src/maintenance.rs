@@ -17,7 +17,7 @@ use crate::indexed_run::IndexedRun;
 use crate::manifest::{Manifest, RunEntry, Uuid};
 use crate::queue::{Frozen, Purged, Request};
 use crate::reading::Reading;
-use crate::run_files::{Task, VersionRef, index_path, remove_files, write_run};
+use crate::run_files::{Task, VersionRef, remove_files, write_run};
 use crate::shared::{ProgressMeter, Shared};
 use crate::sources::Sources;
 
@@ -140,6 +140,14 @@ impl FlushTurn<'_> {
         Ok(FlushReport { through: wal.replay_from, segments_removed: purged.segments, ..report })
     }
 
+    /// Writes what was frozen while the committer is held.
+    pub(crate) fn flush_held(&self, frozen: &Frozen) -> Result<(), MaintenanceError> {
+        if !frozen.fresh {
+            return Err(MaintenanceError::Busy { running: "a flush that failed" });
+        }
+        self.flush_frozen(frozen, &mut FlushReport::default())
+    }
+
     fn flush_frozen(&self, frozen: &Frozen, report: &mut FlushReport) -> Result<(), MaintenanceError> {
         let has_older = !self.shared.views.load().runs.is_empty();
         let sorted: Vec<_> = frozen.delta.iter().flat_map(|delta| delta.to_sorted()).collect();
@@ -185,7 +193,13 @@ impl FlushTurn<'_> {
 }
 
 pub(crate) fn entry(run: &IndexedRun) -> RunEntry {
-    RunEntry { number: run.number(), uuid: Uuid(run.uuid()), entries: run.len(), bytes: run.file_bytes() }
+    RunEntry {
+        number: run.number(),
+        uuid: Uuid(run.uuid()),
+        entries: run.len(),
+        bytes: run.file_bytes(),
+        offset: run.common_offset(),
+    }
 }
 
 /// Makes index and data of every run resident.
@@ -216,10 +230,8 @@ pub(crate) fn verify(shared: &Shared) -> Result<(), ReadError> {
 pub(crate) fn remove_orphans(shared: &Shared) {
     let runs_dir = shared.runs_dir();
     let Ok(files) = shared.storage.list(&runs_dir) else { return };
-    let named = |path: &Path| {
-        let runs = &shared.views.load().runs;
-        runs.iter().any(|run| path == run.path() || path == index_path(&runs_dir, run.number()))
-    };
+    let manifest = shared.manifest.current();
+    let named = |path: &Path| manifest.names(&runs_dir, path);
     let ours =
         |path: &Path| path.extension().is_some_and(|ext| ["run", "idx", "tmp"].iter().any(|own| ext == *own));
     let paths = files.iter().map(|name| runs_dir.join(name));

@@ -16,12 +16,14 @@ use serde_json::value::RawValue;
 
 use crate::error::OpenError;
 use crate::range_tombstones::RangeEntry;
+use crate::versions::Versions;
 
 /// The newest version of the manifest's format, and the newest this build reads. A manifest is written in the oldest
-/// version that can say what it says: 1 without deleted ranges.
-pub const MANIFEST_FORMAT: u32 = 2;
+/// version that can say what it says: 1 without deleted ranges, 2 without versions of the content.
+pub const MANIFEST_FORMAT: u32 = 3;
 
 const FIRST_FORMAT: u32 = 1;
+const RANGES_FORMAT: u32 = 2;
 
 /// The manifest's file name.
 pub(crate) const FILE_NAME: &str = "MANIFEST";
@@ -45,6 +47,9 @@ pub(crate) struct Manifest {
     /// Deleted ranges that runs still need. Where there are any, the manifest has format 2.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ranges: Vec<RangeEntry>,
+    /// Versions of the whole content. Where there ever was one, the manifest has format 3.
+    #[serde(default, skip_serializing_if = "Versions::is_empty")]
+    pub(crate) versions: Versions,
     /// Where a clean close left the log; cleared, durably, before the next write.
     pub(crate) clean: Option<Clean>,
 }
@@ -73,6 +78,9 @@ pub(crate) struct RunEntry {
     pub(crate) entries: u64,
     /// The file's size in bytes.
     pub(crate) bytes: u64,
+    /// The offset of all its entries, where they were brought in by one operation; the file has others then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) offset: Option<u64>,
 }
 
 impl RunEntry {
@@ -150,7 +158,11 @@ pub(crate) enum DecodeError {
 
 impl Manifest {
     pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
-        let format = if self.ranges.is_empty() { FIRST_FORMAT } else { MANIFEST_FORMAT };
+        let format = match self {
+            _ if !self.versions.is_empty() => MANIFEST_FORMAT,
+            _ if !self.ranges.is_empty() => RANGES_FORMAT,
+            _ => FIRST_FORMAT,
+        };
         let body = serde_json::value::to_raw_value(self)?;
         let envelope = Envelope { kyrodb_manifest: format, crc32: checksum(body.get()), body: &body };
         let mut bytes = serde_json::to_vec(&envelope)?;
@@ -265,6 +277,12 @@ impl ManifestFile {
         Ok(())
     }
 
+    /// Changes what the manifest says without writing it: something that the log says already, until the next update
+    /// takes it along.
+    pub(crate) fn amend(&self, change: impl FnOnce(&mut Manifest)) {
+        change(&mut self.lock());
+    }
+
     fn write(&self, manifest: &Manifest) -> io::Result<()> {
         let bytes = manifest.encode()?;
         if cfg!(mutant = "non_atomic_manifest")
@@ -293,8 +311,9 @@ mod tests {
             epoch: 3,
             wal: WalState { first_segment: Some(2), replay_from: 1 << 60, oldest_event: Some(5) },
             next_run: 9,
-            runs: vec![RunEntry { number: 8, uuid: Uuid([1; 16]), entries: 10, bytes: 4096 }],
+            runs: vec![RunEntry { number: 8, uuid: Uuid([1; 16]), entries: 10, bytes: 4096, offset: None }],
             ranges: Vec::new(),
+            versions: Versions::default(),
             clean: Some(Clean { segment: 4, end: 4160, next_offset: u64::MAX, checksum: 1 }),
         }
     }
@@ -311,6 +330,18 @@ mod tests {
         let bytes = second.encode().unwrap();
         assert!(bytes.starts_with(br#"{"kyrodb_manifest":2,"#));
         assert_eq!(Manifest::decode(&bytes).unwrap(), second);
+    }
+
+    #[test]
+    fn versions_take_the_third_format() {
+        let mut third = example();
+        let run = RunEntry { number: 9, ..third.runs[0].clone() };
+        let id = third.stage("nightly".to_owned(), false, vec![run]);
+        assert!(third.switch(id, 70));
+        assert_eq!((third.runs[0].offset, third.wal.replay_from), (Some(70), 71));
+        let bytes = third.encode().unwrap();
+        assert!(bytes.starts_with(br#"{"kyrodb_manifest":3,"#));
+        assert_eq!(Manifest::decode(&bytes).unwrap(), third);
     }
 
     #[test]
@@ -334,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_by_its_number() {
-        let newer = br#"{"kyrodb_manifest":3,"something":"new"}"#;
-        assert_eq!(Manifest::decode(newer), Err(DecodeError::NewerFormat(3)));
+        let newer = br#"{"kyrodb_manifest":4,"something":"new"}"#;
+        assert_eq!(Manifest::decode(newer), Err(DecodeError::NewerFormat(4)));
     }
 }

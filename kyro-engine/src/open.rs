@@ -11,6 +11,7 @@ use kyro_wal::storage::{LockError, LockGuard, Storage, write_atomically};
 use kyro_wal::{CleanMark, Expected, Identity, Recovery, Tail, Wal};
 
 use crate::ballast;
+use crate::batch::Switch;
 use crate::committer::{Log, Start};
 use crate::delta::Delta;
 use crate::error::OpenError;
@@ -19,10 +20,11 @@ use crate::manifest::{FILE_NAME, Manifest, ManifestFile, Uuid, WalState};
 use crate::options::Options;
 use crate::queue::Requests;
 use crate::range_tombstones::{RangeEntry, RangeTombstones};
-use crate::run_files::{index_path, open_run};
+use crate::run_files::index_path;
 use crate::shared::{CommitStats, ProgressMeter, RUNS_DIR, Shared, WAL_DIR};
 use crate::sources::Sources;
 use crate::stats::RecoveryStats;
+use crate::versions::{OpenedRuns, Versions};
 
 /// The epoch of a database's first session.
 pub(crate) const FIRST_EPOCH: u64 = 1;
@@ -46,29 +48,25 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         None => begin(&storage, dir)?,
     };
     let runs_dir = dir.join(RUNS_DIR);
-    let mut rebuilt = Vec::new();
-    let mut runs = Vec::with_capacity(manifest.runs.len());
-    for entry in &manifest.runs {
-        let (run, index) = open_run(&*storage, &runs_dir, entry, &options)?;
-        rebuilt.extend(index.map(|bytes| (entry.number, bytes)));
-        runs.push(Arc::new(run));
-    }
-
-    let ranges = manifest.ranges.iter().map(RangeEntry::tombstone);
-    let ranges = Arc::new(RangeTombstones::new(ranges));
-
     let delta = Delta::default();
     let mut recovered = Recovered {
-        recovery: RecoveryStats { indexes_rebuilt: rebuilt.len() as u64, ..RecoveryStats::default() },
+        runs: OpenedRuns::open(&*storage, dir, &manifest, &options)?,
+        recovery: RecoveryStats::default(),
         oldest_event: manifest.wal.oldest_event,
         next_offset: 0,
         epoch: manifest.epoch + 1,
         begun: false,
     };
     let manifest_file = ManifestFile::hold(Arc::clone(&storage), dir, manifest.clone());
-    let wal_dir = dir.join(WAL_DIR);
-    let log = open_log(&storage, &wal_dir, &manifest_file, &options, &delta, &mut recovered)?;
+    let log = open_log(&storage, dir, &manifest_file, &options, &delta, &mut recovered)?;
+    // The operation that would have made them the content is not in the log.
+    manifest_file.amend(Manifest::drop_staged);
     recovered.recovery.time = started.elapsed();
+    let OpenedRuns { runs, rebuilt } = recovered.runs;
+    recovered.recovery.indexes_rebuilt = rebuilt.len() as u64;
+    let Manifest { ranges, versions, .. } = manifest_file.current();
+    let ranges = Arc::new(RangeTombstones::new(ranges.iter().map(RangeEntry::tombstone)));
+    let since = versions.since();
     let commits = CommitStats::default();
     match &log {
         Log::Clean(recovery) => {
@@ -82,7 +80,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
         Log::Gone => {}
     }
 
-    let sources = Sources { delta: Arc::new(delta), frozen: None, runs, ranges };
+    let sources = Sources { delta: Arc::new(delta), frozen: None, runs, ranges, since };
     let mut shared = Shared::new(storage, dir, options, manifest_file, sources, recovered.next_offset);
     let requests = Requests::new(Arc::clone(&shared.queue));
     let start =
@@ -100,6 +98,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> R
 }
 
 struct Recovered {
+    /// Those of the content, as far as the log has been read.
+    runs: OpenedRuns,
     recovery: RecoveryStats,
     oldest_event: Option<u64>,
     next_offset: u64,
@@ -180,6 +180,7 @@ pub(crate) fn begin(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Manifest, 
         next_run: 1,
         runs: Vec::new(),
         ranges: Vec::new(),
+        versions: Versions::default(),
         clean: None,
     };
     ManifestFile::create(Arc::clone(storage), dir, manifest.clone())
@@ -191,7 +192,7 @@ pub(crate) fn begin(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Manifest, 
 /// is settled and writing begins in a new segment.
 fn open_log(
     storage: &Arc<dyn Storage>,
-    wal_dir: &Path,
+    dir: &Path,
     manifest_file: &ManifestFile,
     options: &Options,
     delta: &Delta,
@@ -199,6 +200,7 @@ fn open_log(
 ) -> Result<Log, OpenError> {
     let manifest = manifest_file.current();
     let wal_options = wal_options(options);
+    let wal_dir = &dir.join(WAL_DIR);
     let Some(first_segment) = manifest.wal.first_segment else {
         let wal = create_log(storage, wal_dir, &manifest, wal_options)?;
         let first_segment = wal.stats().first_segment;
@@ -217,7 +219,7 @@ fn open_log(
         Expected { uuid: manifest.uuid.0, first_segment, replay_from: manifest.wal.replay_from, clean };
     let mut recovery =
         Recovery::open(Arc::clone(storage), wal_dir, expected, wal_options).map_err(log_error)?;
-    replay(&mut recovery, wal_dir, manifest.wal.replay_from, options, delta, recovered)?;
+    replay(&mut recovery, &**storage, dir, manifest_file, options, delta, recovered)?;
     if let Some(mark) = clean {
         recovered.next_offset = mark.next_offset;
         return Ok(Log::Clean(Box::new(recovery)));
@@ -254,13 +256,16 @@ fn create_log(
 
 fn replay(
     recovery: &mut Recovery,
-    wal_dir: &Path,
-    replay_from: u64,
+    storage: &dyn Storage,
+    dir: &Path,
+    manifest_file: &ManifestFile,
     options: &Options,
     delta: &Delta,
     recovered: &mut Recovered,
 ) -> Result<(), OpenError> {
     let mut meter = ProgressMeter::new(options, "recover", "bytes");
+    let wal_dir = &dir.join(WAL_DIR);
+    let replay_from = manifest_file.current().wal.replay_from;
     while let Some(frame) = recovery.next_frame().map_err(log_error)? {
         if frame.count == 0 || frame.first_offset < replay_from {
             continue;
@@ -268,6 +273,15 @@ fn replay(
         let (file, offset) = (segment_path(wal_dir, frame.segment), frame.at);
         let payload = Bytes::copy_from_slice(frame.payload);
         let count = u64::from(frame.count);
+        if let Some(switch) = Switch::from_payload(&payload) {
+            let mut manifest = manifest_file.current();
+            let switched = manifest.recover(&switch, frame.first_offset, delta.operations());
+            switched.map_err(|reason| OpenError::Corrupt { file, offset, reason })?;
+            recovered.runs = OpenedRuns::open(storage, dir, &manifest, options)?;
+            manifest_file.amend(|current| *current = manifest);
+            recovered.recovery.operations += count;
+            continue;
+        }
         let applied = delta.apply(frame.first_offset, payload).map_err(|error| OpenError::Corrupt {
             file: file.clone(),
             offset,

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::commit::Promise;
 use crate::conditions::Precondition;
@@ -16,6 +16,7 @@ use crate::delta::Delta;
 use crate::error::{CloseError, MaintenanceError, WriteError};
 use crate::stalls::{Stall, Stalls};
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::versions::Change;
 
 /// Payload bytes that may wait, in all. One batch may always wait, whatever its size.
 const MAX_QUEUED_BYTES: u64 = 128 << 20;
@@ -41,6 +42,8 @@ pub(crate) enum Request {
     Write(Write),
     /// Stop growing the delta: it becomes the frozen one, a new one takes its place.
     Freeze(Sender<Result<Frozen, MaintenanceError>>),
+    /// Freeze, and then commit nothing until a change of the content comes or the other end goes.
+    Hold(Sender<Result<Frozen, MaintenanceError>>, Receiver<Change>),
     /// Remove the log's segments that hold nothing at or after this offset.
     Purge(u64, Sender<Result<Purged, MaintenanceError>>),
     /// Everything acknowledged so far becomes durable.

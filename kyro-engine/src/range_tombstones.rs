@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_tombstone_stays_until_every_run_it_applies_to_is_rewritten() {
-        let run = |number| RunEntry { number, uuid: Uuid([0; 16]), entries: 1, bytes: 1 };
+        let run = |number| RunEntry { number, uuid: Uuid([0; 16]), entries: 1, bytes: 1, offset: None };
         let wal = WalState { first_segment: Some(1), replay_from: 0, oldest_event: None };
         let mut manifest = Manifest {
             uuid: Uuid([1; 16]),
@@ -245,6 +245,7 @@ mod tests {
             next_run: 4,
             runs: vec![run(3), run(2), run(1)],
             ranges: Vec::new(),
+            versions: Default::default(),
             clean: None,
         };
         let tombstone = |offset| RangeTombstone { from: 5, to: 9, offset };

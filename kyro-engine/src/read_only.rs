@@ -11,6 +11,7 @@ use bytes::Bytes;
 use kyro_wal::storage::{RealStorage, Storage};
 use kyro_wal::{Expected, Recovery};
 
+use crate::batch::Switch;
 use crate::delta::Delta;
 use crate::engine::Engine;
 use crate::error::{OpenError, ReadError};
@@ -23,6 +24,7 @@ use crate::run_files::open_run;
 use crate::shared::{RUNS_DIR, Shared, WAL_DIR};
 use crate::sources::Sources;
 use crate::stats::Stats;
+use crate::versions::OpenedRuns;
 use crate::view::View;
 
 /// How long one state of the manifest may be unreadable before that is told: the writer may be at work on the very
@@ -163,9 +165,12 @@ fn read_named(
     known: &[Arc<IndexedRun>],
     manifest: &Manifest,
 ) -> Result<(Sources, u64), OpenError> {
+    let mut manifest = manifest.clone();
     let mut runs = Vec::with_capacity(manifest.runs.len());
     for entry in &manifest.runs {
-        let same = |run: &&Arc<IndexedRun>| run.number() == entry.number && run.uuid() == entry.uuid.0;
+        let same = |run: &&Arc<IndexedRun>| {
+            run.number() == entry.number && run.uuid() == entry.uuid.0 && run.common_offset() == entry.offset
+        };
         runs.push(match known.iter().find(same) {
             Some(run) => Arc::clone(run),
             // A missing index is trained and kept in memory alone.
@@ -183,16 +188,29 @@ fn read_named(
         };
         let wal_dir = dir.join(WAL_DIR);
         let log = Recovery::open(Arc::clone(storage), &wal_dir, expected, wal_options(options));
-        next_offset = replay(log.map_err(log_error)?, &wal_dir, next_offset, &delta)?;
+        let log = log.map_err(log_error)?;
+        next_offset = replay(log, &wal_dir, &mut manifest, &delta, &mut |manifest| {
+            runs = OpenedRuns::open(&**storage, dir, manifest, options)?.runs;
+            Ok(())
+        })?;
     }
     let next_offset = manifest.clean.map_or(next_offset, |mark| mark.next_offset);
     let ranges = Arc::new(RangeTombstones::new(manifest.ranges.iter().map(RangeEntry::tombstone)));
-    Ok((Sources { delta: Arc::new(delta), frozen: None, runs, ranges }, next_offset))
+    let since = manifest.versions.since();
+    Ok((Sources { delta: Arc::new(delta), frozen: None, runs, ranges, since }, next_offset))
 }
 
-/// Applies the log from `replay_from` on; gives one past its last operation. The log is only looked at: nothing of
+/// Applies the log from where the manifest says; gives one past its last operation. Where the content is switched, the
+/// manifest says so and its runs are opened again. The log is only looked at: nothing of
 /// what a recovery would mend is mended.
-fn replay(mut log: Recovery, wal_dir: &Path, replay_from: u64, delta: &Delta) -> Result<u64, OpenError> {
+fn replay(
+    mut log: Recovery,
+    wal_dir: &Path,
+    manifest: &mut Manifest,
+    delta: &Delta,
+    reopen: &mut dyn FnMut(&Manifest) -> Result<(), OpenError>,
+) -> Result<u64, OpenError> {
+    let replay_from = manifest.wal.replay_from;
     let mut next_offset = replay_from;
     while let Some(frame) = log.next_frame().map_err(log_error)? {
         if frame.count == 0 || frame.first_offset < replay_from {
@@ -200,7 +218,14 @@ fn replay(mut log: Recovery, wal_dir: &Path, replay_from: u64, delta: &Delta) ->
         }
         let (file, offset) = (segment_path(wal_dir, frame.segment), frame.at);
         next_offset = frame.first_offset + u64::from(frame.count);
-        let applied = delta.apply(frame.first_offset, Bytes::copy_from_slice(frame.payload));
+        let payload = Bytes::copy_from_slice(frame.payload);
+        if let Some(switch) = Switch::from_payload(&payload) {
+            let switched = manifest.recover(&switch, frame.first_offset, delta.operations());
+            switched.map_err(|reason| OpenError::Corrupt { file, offset, reason })?;
+            reopen(manifest)?;
+            continue;
+        }
+        let applied = delta.apply(frame.first_offset, payload);
         applied.map_err(|error| OpenError::Corrupt { file, offset, reason: error.to_string() })?;
     }
     Ok(next_offset)

@@ -74,6 +74,8 @@ impl fmt::Debug for RepairOptions {
 /// is a different one (it has a UUID of its own), holds one run with its index, and keeps the history that the old log
 /// held, events without key included, at the old offsets. It goes on above every offset that was ever given out.
 ///
+/// Of versions, the content alone is salvaged; those that are kept beside it are among the files left out.
+///
 /// A directory with nothing wrong is copied: the new one holds the same data. Costs two reads of everything and one
 /// write of what is live. Before it returns, the new directory has been verified.
 ///
@@ -108,6 +110,7 @@ pub fn repair_on(
     };
     let source = Source::read(&**storage, dir, &settings, &mut report)?;
     let plan = log::plan(&source.segments, &source.expectation(dir), &mut report);
+    let source = source.with_switches(&**storage, dir, &plan, &mut report)?;
     let source = source.with_bounds(&plan, dir, &mut report);
 
     let mut output = Output::create(storage, into, source.epoch + 1, wal_options(&settings))?;
@@ -224,17 +227,22 @@ fn collect(
             };
             bytes += payload.len();
             report.operations += u64::from(facts.count);
+            let since = source.since();
             for (operation, offset) in operations.into_iter().zip(facts.first_offset..) {
+                let is_of_content = offset >= since;
                 let (key, value) = match operation {
+                    Operation::Switch(_) => continue,
+                    Operation::Append { .. } => {
+                        report.events += 1;
+                        collected.oldest_event.get_or_insert(offset);
+                        continue;
+                    }
+                    // It stays in the history, as what it did to a version that is not the content.
+                    _ if !is_of_content => continue,
                     Operation::Put { key, value } => (key, Some(value)),
                     Operation::Delete { key } => (key, None),
                     Operation::DeleteRange { from, to } => {
                         collected.deleted.push(RangeTombstone { from, to, offset });
-                        continue;
-                    }
-                    Operation::Append { .. } => {
-                        report.events += 1;
-                        collected.oldest_event.get_or_insert(offset);
                         continue;
                     }
                 };

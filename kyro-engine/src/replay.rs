@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kyro_wal::Reader;
 
-use crate::batch::{Operation, Operations};
+use crate::batch::{Operation, Operations, Switch};
 use crate::counters::Event as Counted;
 use crate::error::ReadError;
 use crate::shared::Shared;
+use crate::versions::VersionId;
 
 /// One past operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,19 @@ pub enum EventOp {
     Append {
         /// The event.
         payload: Bytes,
+    },
+    /// Made another version the whole content, by [`Engine::push`](crate::Engine::push) or
+    /// [`Engine::rollback`](crate::Engine::rollback): what earlier events said of keys no longer holds.
+    Version {
+        /// The version.
+        id: VersionId,
+        /// Its label.
+        label: String,
+    },
+    /// Put a data set on top of the content, by [`Engine::ingest`](crate::Engine::ingest): any key may have another value.
+    Layer {
+        /// Its label.
+        label: String,
     },
 }
 
@@ -183,6 +197,14 @@ fn event_op(operation: Operation) -> EventOp {
         Operation::Delete { key } => EventOp::Delete { key },
         Operation::DeleteRange { from, to } => EventOp::DeleteRange { from, to },
         Operation::Append { payload } => EventOp::Append { payload },
+        Operation::Switch(Switch { version, is_layer, label }) => {
+            let label = String::from_utf8_lossy(&label).into_owned();
+            if is_layer {
+                EventOp::Layer { label }
+            } else {
+                EventOp::Version { id: VersionId(version), label }
+            }
+        }
     }
 }
 

@@ -155,7 +155,11 @@ fn unverified(path: &Path, reason: &dyn std::fmt::Display) -> MaintenanceError {
 }
 
 /// Trains the index of a run, every key looked up through it, and writes it beside the run.
-fn build_index(shared: &Shared, run: &Run<Bytes>, number: u64) -> Result<Rmi<Bytes>, MaintenanceError> {
+pub(crate) fn build_index(
+    shared: &Shared,
+    run: &Run<Bytes>,
+    number: u64,
+) -> Result<Rmi<Bytes>, MaintenanceError> {
     let start = Instant::now();
     let path = index_path(&shared.runs_dir(), number);
     let bytes = train(run).map_err(|reason| unverified(&path, &reason))?;
@@ -196,7 +200,8 @@ pub(crate) fn open_run(
         return Err(corrupt("it is not the run that the manifest names".to_owned()));
     }
     if let Ok(index) = load_index(storage, &index_path(runs_dir, entry.number), &run) {
-        return Ok((IndexedRun::new(entry.number, path, file, run, index), None));
+        let run = IndexedRun::new(entry.number, path, file, run, index).at_offset(entry.offset);
+        return Ok((run, None));
     }
     let mut meter = ProgressMeter::new(options, "index", "bytes");
     run.verify(&mut |done, total| meter.at(done, Some(total))).map_err(|damage| OpenError::Corrupt {
@@ -206,7 +211,7 @@ pub(crate) fn open_run(
     })?;
     let bytes = train(&run).map_err(corrupt)?;
     let index = open_index(&run, Bytes::from_owner(Mapping::from_bytes(bytes.clone()))).map_err(corrupt)?;
-    Ok((IndexedRun::new(entry.number, path, file, run, index), Some(bytes)))
+    Ok((IndexedRun::new(entry.number, path, file, run, index).at_offset(entry.offset), Some(bytes)))
 }
 
 /// A run and its whole file, which share their bytes.

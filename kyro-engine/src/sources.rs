@@ -22,6 +22,8 @@ pub(crate) struct Sources {
     pub(crate) runs: Vec<Arc<IndexedRun>>,
     /// Deleted ranges that the runs still need; more recent ones are in the deltas.
     pub(crate) ranges: Arc<RangeTombstones>,
+    /// One past the operation by which the runs last became others as a whole: who sees them sees it.
+    pub(crate) since: u64,
 }
 
 /// Publishes the sources: readers load, the committer and the maintenance replace.
@@ -50,7 +52,7 @@ impl Views {
     pub(crate) fn pin_at(&self, visible: &Visible) -> (Arc<Sources>, u64) {
         loop {
             let sources = self.pin();
-            let next_offset = visible.next();
+            let next_offset = visible.next().max(sources.since);
             // When a delta was frozen in between, what is visible may be in the one that took its place.
             if Arc::ptr_eq(&sources, &self.load()) {
                 return (sources, next_offset);

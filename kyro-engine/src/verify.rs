@@ -91,7 +91,7 @@ fn verify_runs(
 ) {
     let runs_dir = dir.join(RUNS_DIR);
     let mut named = Vec::new();
-    for entry in &manifest.runs {
+    for entry in manifest.all_runs() {
         let path = run_path(&runs_dir, entry.number);
         let index = index_path(&runs_dir, entry.number);
         let corrupt =

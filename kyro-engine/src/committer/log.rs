@@ -10,6 +10,7 @@ use kyro_wal::{Recovery, Wal};
 use super::Committer;
 use crate::error::{CloseError, MaintenanceError, WriteError, describe};
 use crate::queue::{Frozen, Purged};
+use crate::versions::Change;
 
 /// The log, and whether it may be written yet.
 #[derive(Debug)]
@@ -145,6 +146,42 @@ impl Committer {
             });
         }
         Ok(frozen)
+    }
+
+    /// Logs the operation by which the content changes as a whole, and shows it.
+    pub(super) fn change(&mut self, change: Change) {
+        let reply = change.reply.clone();
+        let logged = self.log_change(&change);
+        if let Ok(offset) = logged {
+            let shared = &self.shared;
+            let version = change.switch.version;
+            shared.manifest.amend(|manifest| {
+                manifest.switch(version, offset);
+            });
+            shared.views.replace(|sources| change.show(sources, offset));
+            shared.visible.publish(offset + 1);
+            shared.commits.operations.fetch_add(1, Ordering::Relaxed);
+            self.publish_log_stats();
+            // The log says it until the manifest does: this one or the next that can be written.
+            shared.manifest.update(|_| {}).ok();
+        }
+        reply.send(logged).ok();
+    }
+
+    /// Gives the operation's offset when it is durable.
+    fn log_change(&mut self, change: &Change) -> Result<u64, WriteError> {
+        let payload = change.switch.to_payload();
+        let appended = self.live()?.append(1, &payload);
+        let offset = appended.map_err(|error| self.failed(&error))?;
+        let written = self.live()?.write_group();
+        written.map_err(|error| self.failed(&error))?;
+        self.unsynced = true;
+        self.unconfirmed = true;
+        self.sync().map_err(|error| match error {
+            WriteError::Poisoned { reason } => WriteError::CommitUnknown { reason },
+            other => WriteError::CommitUnknown { reason: other.to_string().into() },
+        })?;
+        Ok(offset)
     }
 
     pub(super) fn purge(&mut self, before: u64) -> Result<Purged, MaintenanceError> {

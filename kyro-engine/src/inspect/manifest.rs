@@ -5,7 +5,8 @@ use std::io;
 use kyro_wal::storage::Storage;
 
 use super::{Fact, Inspection, Table};
-use crate::manifest::{DecodeError, MANIFEST_FORMAT, MAX_BYTES, Manifest};
+use crate::manifest::{DecodeError, MANIFEST_FORMAT, MAX_BYTES, Manifest, RunEntry};
+use crate::versions::{Kept, Name};
 
 pub(super) const KIND: &str = "manifest";
 
@@ -59,6 +60,26 @@ fn show(manifest: &Manifest, inspection: &mut Inspection) {
     if !manifest.ranges.is_empty() {
         inspection.tables.push(ranges(manifest));
     }
+    if !manifest.versions.is_empty() {
+        inspection.tables.push(versions(manifest));
+    }
+}
+
+fn versions(manifest: &Manifest) -> Table {
+    let columns = &["version", "label", "since offset", "state", "runs"];
+    let mut table = Table::new("versions of the content", columns);
+    let mut push = |name: &Name, state: &str, runs: &[RunEntry]| {
+        let numbers: Vec<String> = runs.iter().map(|run| run.number.to_string()).collect();
+        table.push(usize::MAX, || {
+            let label = Fact::Text(name.label.clone());
+            vec![name.id.into(), label, name.since.into(), state.into(), Fact::Text(numbers.join(", "))]
+        });
+    };
+    push(&manifest.versions.current, "the content", &manifest.runs);
+    for Kept { name, was_used, runs, .. } in &manifest.versions.kept {
+        push(name, if *was_used { "kept" } else { "about to come" }, runs);
+    }
+    table
 }
 
 fn ranges(manifest: &Manifest) -> Table {

@@ -5,7 +5,7 @@ use kyro_wal::inspect::{self, FooterFacts, FrameFacts, Item, SegmentFacts};
 use kyro_wal::storage::Storage;
 
 use super::{Fact, InspectOptions, Inspection, Table};
-use crate::batch::{Operation, Operations, PayloadError};
+use crate::batch::{Operation, Operations, PayloadError, Switch};
 
 pub(super) const KIND: &str = "segment";
 
@@ -190,5 +190,9 @@ fn text(operation: &Operation) -> String {
         Operation::Delete { key } => format!("delete {key}"),
         Operation::DeleteRange { from, to } => format!("delete {from} to {to}"),
         Operation::Append { payload } => format!("append ({} bytes)", payload.len()),
+        Operation::Switch(Switch { version, is_layer, label }) => {
+            let what = if *is_layer { "layer" } else { "version" };
+            format!("switch to {what} {version} {:?}", String::from_utf8_lossy(label))
+        }
     }
 }

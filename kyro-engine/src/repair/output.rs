@@ -17,6 +17,7 @@ use crate::manifest::{Manifest, ManifestFile, RunEntry, Uuid, WalState};
 use crate::open::create_dir;
 use crate::run_files::{index_path, load_run, map, run_path, train};
 use crate::shared::{RUNS_DIR, WAL_DIR};
+use crate::versions::Versions;
 
 /// Bytes of frames written at once.
 const GROUP_BYTES: usize = 1 << 20;
@@ -154,6 +155,7 @@ impl Output {
             runs: run.into_iter().collect(),
             // Applied: what they cover is not in the run.
             ranges: Vec::new(),
+            versions: Versions::default(),
             clean: Some(mark.into()),
         };
         ManifestFile::create(Arc::clone(&self.storage), &self.dir, manifest)
@@ -197,7 +199,7 @@ impl Output {
         write_atomically(&*self.storage, &index_path, &index)
             .map_err(RepairError::io("write", &index_path))?;
         let (entries, bytes) = (run.len() as u64, run.file_bytes());
-        Ok(Some(RunEntry { number: 1, uuid: Uuid(run.uuid()), entries, bytes }))
+        Ok(Some(RunEntry { number: 1, uuid: Uuid(run.uuid()), entries, bytes, offset: None }))
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Opened {
     /// What the footer says of the offsets, when it is right.
     pub(super) offsets: Option<RangeInclusive<u64>>,
     pub(super) is_whole: bool,
+    /// The offset of all its entries, where the manifest says that one operation brought them.
+    pub(super) common_offset: Option<u64>,
 }
 
 /// A stretch of entries whose keys cannot be read.
@@ -117,6 +119,11 @@ impl RunFile {
 
 impl Opened {
     fn entry(&self, index: usize) -> (Option<u64>, Content) {
+        let (offset, content) = self.stored(index);
+        (self.common_offset.or(offset), content)
+    }
+
+    fn stored(&self, index: usize) -> (Option<u64>, Content) {
         let value = self.run.value(index);
         match (self.run.offset(index), value) {
             // A tombstone needs nothing but its offset.
@@ -181,7 +188,9 @@ fn open(
         report.note(path, Some(error.position()), error.to_string());
         is_whole = false;
     }
-    Ok(Some(Opened { file, run, offsets: salvaged.offsets, is_whole }))
+    let common_offset = entry.and_then(|entry| entry.offset);
+    let offsets = common_offset.map(|offset| offset..=offset).or(salvaged.offsets);
+    Ok(Some(Opened { file, run, offsets, is_whole, common_offset }))
 }
 
 /// A file that lost no more than its checksums is read all the same: what is missing becomes zeros.
@@ -216,8 +225,8 @@ fn gaps(opened: &Opened) -> Vec<Gap> {
         let gap = open.get_or_insert(Gap { positions: index..index, keys, offsets: Vec::new(), unknown: 0 });
         gap.positions.end = index + 1;
         match run.offset(index) {
-            Ok((offset, _)) => gap.offsets.push(offset),
-            Err(_) => gap.unknown += 1,
+            Ok((offset, _)) if opened.common_offset.is_none() => gap.offsets.push(offset),
+            _ => gap.unknown += 1,
         }
     }
     gaps.extend(open);

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use kyro_wal::inspect;
 use kyro_wal::storage::{LockError, LockGuard, Storage};
 
@@ -14,6 +15,7 @@ use super::merge::united;
 use super::report::{LostEntries, LostOffsets, RepairReport};
 use super::runs::RunFile;
 use super::segment::Segment;
+use crate::batch::Switch;
 use crate::error::OpenError;
 use crate::manifest::{FILE_NAME, Manifest, ManifestFile};
 use crate::options::Options;
@@ -78,13 +80,8 @@ impl Source {
         let mut runs = Vec::new();
         match &manifest {
             Some(manifest) => {
-                for entry in &manifest.runs {
-                    let path = run_path(&runs_dir, entry.number);
-                    let mut run = RunFile::open(storage, path, Some(entry), report, &mut progress)?;
-                    let ranges = manifest.ranges.iter().filter(|range| range.runs.contains(&entry.number));
-                    run.ranges = RangeTombstones::new(ranges.map(RangeEntry::tombstone));
-                    runs.push((0, run));
-                }
+                let named = named_runs(storage, dir, manifest, report, &mut progress)?;
+                runs.extend(named.into_iter().map(|run| (0, run)));
             }
             None => {
                 for (number, path) in run_files(storage, &runs_dir) {
@@ -117,6 +114,39 @@ impl Source {
         let after_runs = after(&runs);
         let replay_from = manifest.as_ref().map_or(after_runs, |manifest| manifest.wal.replay_from);
         Ok(Self { _lock: lock, manifest, runs, segments, epoch, replay_from, is_run_missing })
+    }
+
+    /// The content is that of the last switch in the log, where there is one behind what the runs hold: its runs take
+    /// the place of those that the manifest names.
+    pub(super) fn with_switches(
+        mut self,
+        storage: &dyn Storage,
+        dir: &Path,
+        plan: &Plan,
+        report: &mut RepairReport,
+    ) -> Result<Self, RepairError> {
+        let Some(manifest) = &mut self.manifest else { return Ok(self) };
+        let mut is_switched = false;
+        for (segment, frames) in self.segments.iter().zip(&plan.frames) {
+            let walked = segment.frames(storage, &mut |facts, payload| {
+                let is_new = frames.contains(&facts.at) && facts.first_offset >= self.replay_from;
+                if let Some(switch) = is_new.then(|| Switch::from_payload(&Bytes::copy_from_slice(payload))) {
+                    let switch = switch.filter(|switch| manifest.switch(switch.version, facts.first_offset));
+                    is_switched |= switch.is_some();
+                }
+            });
+            walked.map_err(|error| RepairError::Log(Box::new(error)))?;
+        }
+        if is_switched {
+            self.replay_from = manifest.wal.replay_from;
+            self.runs = named_runs(storage, dir, manifest, report, &mut |_, _| {})?;
+        }
+        Ok(self)
+    }
+
+    /// Operations below this offset were on another version of the content.
+    pub(super) fn since(&self) -> u64 {
+        self.manifest.as_ref().map_or(0, |manifest| manifest.versions.since())
     }
 
     pub(super) fn expectation(&self, dir: &Path) -> Expectation<'_> {
@@ -206,10 +236,32 @@ impl Source {
     }
 }
 
+/// The runs that a manifest names, with the deleted ranges that apply to each.
+fn named_runs(
+    storage: &dyn Storage,
+    dir: &Path,
+    manifest: &Manifest,
+    report: &mut RepairReport,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<RunFile>, RepairError> {
+    let mut runs = Vec::with_capacity(manifest.runs.len());
+    for entry in &manifest.runs {
+        let path = run_path(&dir.join(RUNS_DIR), entry.number);
+        let mut run = RunFile::open(storage, path, Some(entry), report, progress)?;
+        let ranges = manifest.ranges.iter().filter(|range| range.runs.contains(&entry.number));
+        run.ranges = RangeTombstones::new(ranges.map(RangeEntry::tombstone));
+        runs.push(run);
+    }
+    Ok(runs)
+}
+
 impl RunFile {
     fn report_lost(&self, plan: &Plan, report: &mut RepairReport) {
         let (first, last) = (*self.offsets.start(), *self.offsets.end());
-        let missing = plan.uncovered(first, last.saturating_add(1));
+        let is_common = self.opened.as_ref().is_some_and(|opened| opened.common_offset.is_some());
+        // The log has the operation that brought such a run, and not its entries.
+        let missing =
+            if is_common { vec![(first, last + 1)] } else { plan.uncovered(first, last.saturating_add(1)) };
         if self.opened.is_none() && self.entries != Some(0) {
             let entries =
                 self.entries.map_or(String::new(), |entries| format!(" with its {entries} entries"));
