@@ -280,7 +280,9 @@ impl Manifest {
         let Some(at) = self.versions.kept.iter().position(|kept| kept.name.id == id) else { return false };
         let Kept { name, was_used, is_layer, mut runs, ranges } = self.versions.kept.remove(at);
         if !was_used {
-            runs.iter_mut().for_each(|run| run.offset = Some(offset));
+            for run in &mut runs {
+                run.offset = Some(offset);
+            }
         }
         if is_layer {
             self.runs.splice(0..0, runs);

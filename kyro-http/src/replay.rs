@@ -123,6 +123,8 @@ pub(crate) fn write_event(out: &mut Vec<u8>, event: &Event, keys_as_strings: boo
         EventOp::Delete { key } => ("delete", Some(*key), None),
         EventOp::DeleteRange { .. } => ("delete_range", None, None),
         EventOp::Append { payload } => ("append", None, Some(payload)),
+        EventOp::Version { .. } => ("version", None, None),
+        EventOp::Layer { .. } => ("layer", None, None),
         _ => ("unknown", None, None),
     };
     if let EventOp::DeleteRange { from, to } = event.op {
@@ -130,6 +132,14 @@ pub(crate) fn write_event(out: &mut Vec<u8>, event: &Event, keys_as_strings: boo
         write_key(out, from, keys_as_strings);
         out.extend_from_slice(b",\"to\":");
         write_key(out, to, keys_as_strings);
+    }
+    if let EventOp::Version { id, .. } = event.op {
+        out.extend_from_slice(b",\"version\":");
+        write_u64(out, id.0);
+    }
+    if let EventOp::Version { label, .. } | EventOp::Layer { label } = &event.op {
+        out.push(b',');
+        write_bytes(out, "label", "label_base64", label.as_bytes());
     }
     if let Some(key) = key {
         out.extend_from_slice(b",\"key\":");

@@ -80,8 +80,8 @@ impl Source {
         let mut runs = Vec::new();
         match &manifest {
             Some(manifest) => {
-                let named = named_runs(storage, dir, manifest, report, &mut progress)?;
-                runs.extend(named.into_iter().map(|run| (0, run)));
+                let in_force = named_runs(storage, dir, manifest, report, &mut progress)?;
+                runs.extend(in_force.into_iter().map(|run| (0, run)));
             }
             None => {
                 for (number, path) in run_files(storage, &runs_dir) {

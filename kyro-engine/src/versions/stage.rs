@@ -69,12 +69,11 @@ impl<'a> Staged<'a> {
             let index = load_index(&*shared.storage, &index_to, &run).ok()?;
             index.verify(run.keys()).is_ok().then_some(index)
         });
-        let index = match index {
-            Some(index) => index,
-            None => {
-                shared.storage.remove(&index_to).ok();
-                build_index(shared, &run, number)?
-            }
+        let index = if let Some(index) = index {
+            index
+        } else {
+            shared.storage.remove(&index_to).ok();
+            build_index(shared, &run, number)?
         };
         Ok(IndexedRun::new(number, run_to, file, run, index).at_offset(named.offset))
     }
