@@ -142,7 +142,7 @@ fn copy(storage: &dyn Storage, from: &Path, to: &Path) -> Result<RestoreReport, 
         reason: "it has no MANIFEST".to_owned(),
     })?;
     let mut files = Vec::new();
-    for entry in &manifest.runs {
+    for entry in manifest.all_runs() {
         for path in [run_path, index_path] {
             let name = |dir: &Path| path(&dir.join(RUNS_DIR), entry.number);
             files.push((name(from), name(to)));
