@@ -103,6 +103,7 @@ fn run(
             None => bell.wait(pause(shared)),
             Some(pause) => bell.pause(pause),
         };
+        shared.views.release();
         if woken == Wake::Stop {
             return;
         }

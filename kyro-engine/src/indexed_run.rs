@@ -15,6 +15,24 @@ use crate::run_files::VersionRef;
 use crate::scan::EntryRef;
 use crate::stats::RunStats;
 
+/// What a lookup found, in one register: a position, which is below both of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Answer(usize);
+
+impl Answer {
+    const ABSENT: Self = Self(usize::MAX);
+    const MISPREDICTED: Self = Self(usize::MAX - 1);
+
+    #[inline]
+    fn of(probe: Probe) -> Self {
+        match probe {
+            Probe { mispredicted: true, .. } => Self::MISPREDICTED,
+            Probe { found: false, .. } => Self::ABSENT,
+            Probe { position, .. } => Self(position),
+        }
+    }
+}
+
 /// An open run with its index.
 #[derive(Debug)]
 pub(crate) struct IndexedRun {
@@ -49,23 +67,43 @@ impl IndexedRun {
         self.offset.unwrap_or(stored)
     }
 
-    /// Where `key` is, if the run has a version of it: one prediction, one window.
+    /// Where `key` is, if the run has a version of it: one prediction, one window. What the value needs beside the key is
+    /// on its way meanwhile.
     #[inline]
     pub(crate) fn find(&self, key: u64, counters: &Counters) -> Result<Option<usize>, ReadError> {
-        self.probe(key, counters).map(|probe| probe.found.then_some(probe.position))
+        if !self.run.is_verified() {
+            self.touch_window(key, counters)?;
+        }
+        match self.index.probe_with(self.run.keys(), key, |at| self.prefetch_value(at), Answer::of) {
+            Answer::MISPREDICTED => {
+                self.search(key, counters).map(|probe| probe.found.then_some(probe.position))
+            }
+            Answer::ABSENT => Ok(None),
+            Answer(position) => Ok(Some(position)),
+        }
     }
 
-    #[inline]
     fn probe(&self, key: u64, counters: &Counters) -> Result<Probe, ReadError> {
         if !self.run.is_verified() {
-            // The neighbours of the window tell whether the window was right, so they count as read.
-            let window = self.index.window(key);
-            self.run
-                .touch_keys(window.start.saturating_sub(1)..window.end.saturating_add(1))
-                .map_err(|damage| self.corrupt(counters, &damage))?;
+            self.touch_window(key, counters)?;
         }
         let probe = self.index.probe(self.run.keys(), key);
         if probe.mispredicted { self.search(key, counters) } else { Ok(probe) }
+    }
+
+    #[cold]
+    fn touch_window(&self, key: u64, counters: &Counters) -> Result<(), ReadError> {
+        // The neighbours of the window tell whether the window was right, so they count as read.
+        let window = self.index.window(key);
+        let keys = window.start.saturating_sub(1)..window.end.saturating_add(1);
+        self.run.touch_keys(keys).map_err(|damage| self.corrupt(counters, &damage))
+    }
+
+    /// Asks for the cache lines that lead to the value of a key that is thought to be near this position.
+    #[inline]
+    fn prefetch_value(&self, position: usize) {
+        // One line, also where values next to it may be meant: more would cost other reads more than it gains.
+        prefetch(self.run.as_bytes(), self.run.value_hint(position));
     }
 
     /// The index is damaged in memory or on disk: slow, counted, and still right.
@@ -113,8 +151,8 @@ impl IndexedRun {
     /// Every byte the answer depends on has had its block's checksum verified.
     #[inline]
     pub(crate) fn value(&self, position: usize, counters: &Counters) -> Result<Option<Bytes>, ReadError> {
-        let value = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
-        Ok(value.map(|range| self.file.slice(range)))
+        let value = self.value_slice(position, counters)?;
+        Ok(value.map(|value| self.file.slice_ref(value)))
     }
 
     /// As [`IndexedRun::value`], borrowed.
@@ -124,6 +162,9 @@ impl IndexedRun {
         position: usize,
         counters: &Counters,
     ) -> Result<Option<&[u8]>, ReadError> {
+        if let Some(value) = self.run.ready_value(position) {
+            return Ok(Some(value));
+        }
         let value = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
         Ok(value.map(|range| self.run.slice(range)))
     }

@@ -12,6 +12,8 @@ use shuttle::{check_pct, check_random, future, thread};
 use crate::batch::Batch;
 use crate::commit::{self, Committed};
 use crate::error::WriteError;
+use crate::published::Published;
+use crate::published::tests::Watched;
 use crate::queue::{Frozen, Patience, Queue, Request, Requests, Write};
 use crate::sources::{Sources, Views};
 use crate::visible::{Visible, VisibleAfter};
@@ -158,5 +160,60 @@ fn a_pinned_view_holds_everything_below_its_offset() {
         for reader in readers {
             reader.join().unwrap();
         }
+    });
+}
+
+/// Two readers, of which one reads in a read, beside two who replace: no value goes while it is read, each goes in the
+/// end, and a reader that was the last one of an old value hears of it.
+#[test]
+fn a_replaced_value_goes_when_its_last_reader_has_left() {
+    explore(|| {
+        let first = Watched::new(0);
+        let gone = Arc::new(std::sync::Mutex::new(vec![first.gone()]));
+        let published = Arc::new(Published::for_schedules(first, 2));
+        let readers: Vec<_> = (0..2)
+            .map(|number| {
+                let published = Arc::clone(&published);
+                thread::spawn(move || {
+                    let mut last = 0;
+                    for _ in 0..2 {
+                        let look = |value: &Watched| {
+                            let seen = value.check();
+                            thread::yield_now();
+                            if number == 1 {
+                                let inner = published.read_by(number, Watched::check, || published.release());
+                                assert!(inner >= seen, "{inner} in {seen}");
+                            }
+                            value.check();
+                            seen
+                        };
+                        let seen = published.read_by(number, look, || published.release());
+                        assert!(seen >= last, "{seen} after {last}");
+                        last = seen;
+                    }
+                })
+            })
+            .collect();
+        let writers: Vec<_> = (0..2)
+            .map(|_| {
+                let (published, gone) = (Arc::clone(&published), Arc::clone(&gone));
+                thread::spawn(move || {
+                    published.replace(|before| {
+                        let next = Watched::new(before.check() + 1);
+                        gone.lock().unwrap().push(next.gone());
+                        next
+                    });
+                })
+            })
+            .collect();
+        for thread in readers.into_iter().chain(writers) {
+            thread.join().unwrap();
+        }
+        // Nobody asks once more: whoever was last has seen to it.
+        assert_eq!(published.retired_values(), 0);
+        let gone = gone.lock().unwrap();
+        let gone: Vec<bool> =
+            gone.iter().map(|gone| gone.load(std::sync::atomic::Ordering::SeqCst)).collect();
+        assert_eq!(gone, [true, true, false]);
     });
 }

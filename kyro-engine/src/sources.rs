@@ -1,14 +1,14 @@
 //! The places a key can be at one moment. Immutable but for the delta, which only the committer extends.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::Guard;
 
 use crate::delta::Delta;
 use crate::indexed_run::IndexedRun;
+use crate::published::Published;
 use crate::queue::Frozen;
 use crate::range_tombstones::RangeTombstones;
-use crate::sync::Mutex;
 use crate::visible::Visible;
 
 /// The places a key can be, newest first.
@@ -29,23 +29,28 @@ pub(crate) struct Sources {
 /// Publishes the sources: readers load, the committer and the maintenance replace.
 #[derive(Debug)]
 pub(crate) struct Views {
-    current: ArcSwap<Sources>,
-    replacing: Mutex<()>,
+    published: Published<Sources>,
 }
 
 impl Views {
     pub(crate) fn new(first: Sources) -> Self {
-        Self { current: ArcSwap::from_pointee(first), replacing: Mutex::default() }
+        Self { published: Published::new(first) }
+    }
+
+    /// Runs a short read on the sources; see [`Published::read`].
+    #[inline]
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&Sources) -> R, was_old: impl FnOnce()) -> R {
+        self.published.read(read, was_old)
     }
 
     /// The sources for one read.
     pub(crate) fn load(&self) -> Guard<Arc<Sources>> {
-        self.current.load()
+        self.published.load()
     }
 
     /// The sources, to keep for a longer operation.
     pub(crate) fn pin(&self) -> Arc<Sources> {
-        self.current.load_full()
+        self.published.pin()
     }
 
     /// The sources, to keep, and an offset below which they hold everything.
@@ -62,10 +67,16 @@ impl Views {
 
     /// Publishes what `change` makes of the current sources.
     pub(crate) fn replace(&self, change: impl FnOnce(&mut Sources)) {
-        let _turn = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Sources::clone(&self.current.load());
-        change(&mut next);
-        self.current.store(Arc::new(next));
+        self.published.replace(|current| {
+            let mut next = Sources::clone(current);
+            change(&mut next);
+            next
+        });
+    }
+
+    /// Lets replaced sources go that a read held until now.
+    pub(crate) fn release(&self) {
+        self.published.release();
     }
 }
 

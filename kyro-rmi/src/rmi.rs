@@ -162,6 +162,24 @@ impl<B: AsRef<[u8]>> Rmi<B> {
         self.ask(keys, key, |probe| probe)
     }
 
+    /// As [`probe`](Self::probe), for the shortest way to what the position leads to: `predicted` is called with the
+    /// position that is searched first, before any key is read, so that what lies beside the key can be asked for and
+    /// arrive with it; `answer` makes of the probe what the caller wants of it, which is faster than the whole probe
+    /// where it fits a register.
+    ///
+    /// The prediction is within a few positions of the answer for most keys; it is at most the number of keys.
+    #[inline]
+    pub fn probe_with<T>(
+        &self,
+        keys: &[u64],
+        key: u64,
+        predicted: impl Fn(usize),
+        answer: impl Fn(Probe) -> T,
+    ) -> T {
+        let asked = Asked { model: &self.model, body: self.body(), keys, answer };
+        self.searcher.run(LookupAhead { asked: &asked, predicted: &predicted, key })
+    }
+
     /// Looks `key` up and answers what the caller wants of it, so that the answer fits registers: a whole
     /// [`Probe`] goes through memory.
     #[inline(always)]
@@ -223,6 +241,26 @@ impl<T, F: Fn(Probe) -> T> Operation for Lookup<'_, F> {
     fn run<K: Kernel>(self, kernel: K) -> T {
         let Asked { model, body, keys, answer } = self.asked;
         answer(probe(kernel, model, keys, model.place(kernel, body, self.key), self.key))
+    }
+}
+
+/// As [`Lookup`], telling the place before the keys are searched.
+struct LookupAhead<'a, F, P> {
+    asked: &'a Asked<'a, F>,
+    predicted: &'a P,
+    key: u64,
+}
+
+impl<T, F: Fn(Probe) -> T, P: Fn(usize)> Operation for LookupAhead<'_, F, P> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> T {
+        let Asked { model, body, keys, answer } = self.asked;
+        let place = model.place(kernel, body, self.key);
+        let position = place.first.wrapping_add(place.within.min(place.count));
+        (self.predicted)(position.min(model.window.total) as usize);
+        answer(probe(kernel, model, keys, place, self.key))
     }
 }
 

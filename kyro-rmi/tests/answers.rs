@@ -4,6 +4,8 @@
 
 mod keys;
 
+use std::cell::Cell;
+
 use kyro_rmi::{BuildError, BuildOptions, Probe, Rmi, RootKind};
 
 const WINDOWS: [usize; 7] = [16, 24, 32, 40, 48, 56, 64];
@@ -55,6 +57,11 @@ fn check_with(keys: &[u64], options: &BuildOptions) {
         assert_eq!(probe, Probe { position, found, mispredicted: false }, "{key}");
         assert_eq!(probe, batched, "{key} {mispredicted}");
         assert_eq!(index.find(keys, key), found.then_some(position));
+        let predicted = Cell::new(usize::MAX);
+        assert_eq!(index.probe_with(keys, key, |at| predicted.set(at), |probe| probe), probe);
+        let near = window.start.saturating_sub(16)..=window.end + 16;
+        assert!(near.contains(&predicted.get()), "{key}: predicted {predicted:?}, window {window:?}");
+        assert!(predicted.get() <= keys.len());
         assert_eq!(index.lower_bound(keys, key), position);
     }
 }

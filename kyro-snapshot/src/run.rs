@@ -204,6 +204,42 @@ impl<B: AsRef<[u8]>> Run<B> {
         Ok(value)
     }
 
+    /// The value of entry `index` where nothing has to be checked any more: when every block has been verified. `None`
+    /// otherwise, and for a tombstone: [`value`](Self::value) tells. The shortest way to a value.
+    ///
+    /// # Panics
+    /// When `index` is not below [`len`](Self::len).
+    #[inline]
+    pub fn ready_value(&self, index: usize) -> Option<&[u8]> {
+        if !self.touched.is_complete() {
+            return None;
+        }
+        assert!(index < self.entries, "entry {index} of {}", self.entries);
+        let file = self.bytes.as_ref();
+        if let Some(width) = self.fixed_width {
+            let start = self.values_at + index * width as usize;
+            return file.get(start..start + width as usize);
+        }
+        let at = self.locators_at + index / ENTRIES_PER_LINE * LINE_BYTES;
+        let (line, slot) =
+            (Line::ref_from_bytes(file.get(at..at + LINE_BYTES)?).ok()?, index % ENTRIES_PER_LINE);
+        if line.is_tombstone(slot) {
+            return None;
+        }
+        let value = line.value(slot, self.value_bytes)?;
+        file.get(self.values_at + value.start as usize..self.values_at + value.end as usize)
+    }
+
+    /// Where in the file the value of entry `index` is read first: the value itself when all have one width, otherwise
+    /// its locator. For prefetching: any index will do, and the position may be beyond the file.
+    #[inline]
+    pub fn value_hint(&self, index: usize) -> usize {
+        match self.fixed_width {
+            Some(width) => self.values_at.wrapping_add(index.wrapping_mul(width as usize)),
+            None => self.locators_at.wrapping_add(index / ENTRIES_PER_LINE * LINE_BYTES),
+        }
+    }
+
     /// The entry at `index`: its value as by [`value`](Self::value), and its offset, which costs one cache line more.
     ///
     /// # Errors

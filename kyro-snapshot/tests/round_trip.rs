@@ -34,6 +34,7 @@ fn check(rows: &Rows, file: Vec<u8>) {
     let offsets = || rows.iter().map(|row| row.1);
     assert_eq!(run.offsets(), offsets().min().map(|least| least..=offsets().max().unwrap()));
 
+    assert!(rows.is_empty() || run.ready_value(0).is_none(), "nothing has been verified yet");
     for (index, (key, offset, value)) in rows.iter().enumerate() {
         let entry = run.entry(index).unwrap();
         assert_eq!(run.key(index), Ok(*key));
@@ -67,6 +68,10 @@ fn check(rows: &Rows, file: Vec<u8>) {
     .unwrap();
     assert_eq!(last, (run.file_bytes(), run.file_bytes()));
     assert!(run.is_verified());
+    for (index, (_, _, value)) in rows.iter().enumerate() {
+        assert_eq!(run.ready_value(index), value.as_deref());
+        assert!((run.value_hint(index) as u64) < run.file_bytes());
+    }
     assert_eq!(run.as_bytes().len() as u64, run.file_bytes());
 }
 

@@ -9,6 +9,7 @@ use super::Engine;
 use crate::error::ReadError;
 use crate::reading::Reading;
 use crate::scan::{Entry, Scan, ScanIter};
+use crate::sources::Sources;
 use crate::view::View;
 
 impl Engine {
@@ -121,12 +122,26 @@ impl Engine {
         self.read(|reading| reading.select(rank))
     }
 
-    /// Reads what is visible now, with one load of the sources.
+    /// Reads what is visible now. `read` is short: what it reads in is kept meanwhile.
     #[inline]
     fn read<T>(&self, read: impl FnOnce(Reading<'_>) -> T) -> T {
-        let sources = self.shared.views.load();
-        // After the sources: what becomes visible from here on may be in newer ones.
-        let visible = self.shared.visible.next();
-        read(Reading { sources: &sources, visible, counters: &self.shared.counters })
+        let shared = &*self.shared;
+        let read = |sources: &Sources| {
+            // After the sources: what becomes visible from here on may be in newer ones.
+            let visible = shared.visible.next();
+            read(Reading { sources, visible, counters: &shared.counters })
+        };
+        shared.views.read(read, || self.leave_old_sources())
+    }
+
+    /// Sources that were replaced during a read may have waited for it alone. To unmap files takes time: a thread of
+    /// the engine does it, as long as there is one.
+    #[cold]
+    fn leave_old_sources(&self) {
+        if self.shared.health.is_closed() {
+            self.shared.views.release();
+        } else {
+            self.shared.flusher.ring();
+        }
     }
 }
