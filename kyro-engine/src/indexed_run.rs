@@ -191,6 +191,11 @@ impl IndexedRun {
         Ok(value.is_some())
     }
 
+    /// Where the model expects `key`: the middle of its window.
+    pub(crate) fn predicted(&self, key: u64) -> usize {
+        self.index.window(key).start + self.index.stats().max_window as usize / 2
+    }
+
     /// The key at a position.
     #[inline]
     pub(crate) fn key(&self, position: usize, counters: &Counters) -> Result<u64, ReadError> {

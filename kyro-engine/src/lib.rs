@@ -48,6 +48,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod histogram;
+mod index_quality;
 mod indexed_run;
 mod inspect;
 mod maintenance;
@@ -94,6 +95,7 @@ pub use conditions::{Condition, FailedPrecondition};
 pub use engine::{Engine, WriteOptions};
 pub use error::{CloseError, MaintenanceError, OpenError, ReadError, WriteError, describe};
 pub use histogram::Histogram;
+pub use index_quality::IndexQuality;
 pub use inspect::{Fact, InspectError, InspectOptions, Inspection, Table, inspect, inspect_on};
 pub use maintenance::{FlushReport, IndexReport, WarmReport};
 pub use manifest::MANIFEST_FORMAT;

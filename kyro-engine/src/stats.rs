@@ -22,6 +22,8 @@ pub struct Stats {
     pub delta_entries: u64,
     /// See [`Stats::delta_entries`].
     pub delta_bytes: u64,
+    /// The size in bytes at which the delta is flushed.
+    pub delta_limit_bytes: u64,
     /// Deleted ranges that reads have to heed until compactions have dropped what they cover.
     pub range_tombstones: u64,
     /// The runs, newest first.
@@ -101,6 +103,7 @@ impl Stats {
                 + view.runs.iter().map(|run| run.len() - run.tombstones()).sum::<u64>(),
             delta_entries,
             delta_bytes: view.memory_bytes(),
+            delta_limit_bytes: shared.options.delta_share(),
             range_tombstones: view.range_tombstones() as u64,
             runs: view.runs.iter().map(|run| run.stats()).collect(),
             wal: WalStats {

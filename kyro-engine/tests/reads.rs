@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kyro_engine::{Engine, Options, ReadError, Stats};
+use kyro_engine::{Batch, Engine, Options, ReadError, Stats};
 
 fn options() -> Options {
     let mut options = Options::default();
@@ -233,4 +233,23 @@ fn an_event_without_a_key_stays_through_flush_and_compaction() {
     engine.compact().unwrap();
     let found = engine.replay(event, Some(event + 1)).unwrap().next().unwrap().unwrap();
     assert_eq!(found.op, kyro_engine::EventOp::Append { payload: "kept".into() });
+}
+
+#[test]
+fn the_quality_of_an_index_is_told_from_a_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path(), Options::default()).unwrap();
+    assert!(engine.index_quality(100).unwrap().is_empty(), "no run yet");
+    let mut batch = Batch::new();
+    (0..3000_u64).for_each(|n| drop(batch.put(n * n, "v")));
+    engine.write(batch).unwrap().wait().unwrap();
+    engine.flush().unwrap();
+    let quality = engine.index_quality(1000).unwrap();
+    assert_eq!((quality.len(), quality[0].keys), (1, 3000));
+    assert_eq!(quality[0].counts.iter().sum::<u64>(), 1000);
+    // Half a window is the farthest that a key in its window can be from its middle.
+    let half = engine.stats().runs[0].max_window / 2;
+    let farthest = kyro_engine::IndexQuality::BOUNDS.partition_point(|bound| *bound < half);
+    assert!(quality[0].counts.iter().skip(farthest + 1).all(|count| *count == 0), "{quality:?}");
+    assert_eq!(engine.index_quality(u64::MAX).unwrap()[0].counts.iter().sum::<u64>(), 3000);
 }

@@ -27,6 +27,7 @@ use crate::verb::put::PutArgs;
 use crate::verb::restore::RestoreArgs;
 use crate::verb::scan::ScanArgs;
 use crate::verb::stats::StatsArgs;
+use crate::verb::top::TopArgs;
 use crate::verify::VerifyArgs;
 pub(crate) use edge_args::EdgeArgs;
 pub(crate) use reach_args::{Format, InputArgs, ReachArgs};
@@ -92,6 +93,8 @@ pub(crate) enum Verb {
     Compact(CompactArgs),
     /// Show the database's numbers
     Stats(StatsArgs),
+    /// Watch a server: rates, latencies, log, delta, runs, tasks
+    Top(TopArgs),
     /// Ask a server whether it is ready
     Healthcheck(HealthcheckArgs),
     /// Say where the load generator is

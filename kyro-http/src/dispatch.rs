@@ -13,8 +13,8 @@ use crate::fields::path_number;
 use crate::problem::{Code, Problem};
 use crate::route::Route;
 use crate::{
-    admin, backup, batch, changes, kv, kv_resource, load_stream, mget, replay, scan, stats_document,
-    subscribe,
+    admin, backup, batch, changes, index_quality, kv, kv_resource, load_stream, mget, replay, scan,
+    stats_document, subscribe, ui,
 };
 
 /// Answers what is answered without waiting; `None` for everything else. The handler may take the request's headers.
@@ -42,6 +42,7 @@ pub(crate) fn answer_now(app: &App, route: Route, head: &mut Parts) -> Option<An
         Route::Metrics => admin::metrics(app, query),
         Route::BuildInfo => admin::build_info(query),
         Route::Openapi => admin::openapi(query),
+        Route::Ui => ui::get(query),
         _ => return None,
     })
 }
@@ -64,6 +65,7 @@ pub(crate) fn answer_later(route: Route, call: Call) -> Pin<Box<dyn Future<Outpu
         (Route::Replay, _) => Box::pin(replay::get(call)),
         (Route::Subscribe, _) => Box::pin(subscribe::get(call)),
         (Route::Changes, _) => Box::pin(changes::get(call)),
+        (Route::Index, _) => Box::pin(index_quality::get(call)),
         (Route::RmiBuild, _) => Box::pin(admin::build_index(call)),
         (Route::Warmup, _) => Box::pin(admin::warm_up(call)),
         (Route::Snapshot, _) => Box::pin(admin::snapshot(call)),

@@ -74,6 +74,7 @@ routes! {
     Tasks      "/v1/tasks"             "GET, HEAD"              Read,
     Task       "/v1/tasks/{id}"        "GET, HEAD, DELETE"      Admin,
     Stats      "/v1/stats"             "GET, HEAD"              Read,
+    Index      "/v1/index"             "GET, HEAD"              Read,
     Offset     "/v1/offset"            "GET, HEAD"              Read,
     Health     "/health"               "GET, HEAD"              Open,
     Livez      "/livez"                "GET, HEAD"              Open,
@@ -81,6 +82,7 @@ routes! {
     Metrics    "/metrics"              "GET, HEAD"              Telemetry,
     BuildInfo  "/build_info"           "GET, HEAD"              Telemetry,
     Openapi    "/openapi.yaml"         "GET, HEAD"              Telemetry,
+    Ui         "/ui"                   "GET, HEAD"              Open,
 }
 
 impl Route {

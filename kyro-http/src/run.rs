@@ -103,6 +103,7 @@ fn over_store(verb: Verb, data_dir: Option<PathBuf>) -> Exit {
             ended(verb::restore::run(data_dir, &arguments), |exit| advise(exit, &backup))
         }
         Verb::Healthcheck(arguments) => ended(verb::healthcheck::run(&arguments), |_| ()),
+        Verb::Top(arguments) => ended(verb::top::run(&arguments), |_| ()),
         Verb::BenchClient => ended(verb::bench_client::run(), |_| ()),
         Verb::Completions(arguments) => ended(verb::completions::run(&arguments), |_| ()),
         Verb::Man(arguments) => ended(verb::man::run(&arguments), |_| ()),

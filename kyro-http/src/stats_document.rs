@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{self, Answer};
 use crate::app::{App, Life};
+use crate::build_info;
 use crate::exposition::resident_bytes;
 use crate::fields::Query;
 use crate::problem::Problem;
@@ -27,7 +28,20 @@ fn document(app: &App) -> Result<Value, Problem> {
 
 /// What the server knows of itself.
 fn server(app: &App, stats: &Stats) -> Value {
+    let routes = app.metrics.by_route().map(|(route, statuses, durations)| {
+        let errors = statuses.iter().filter(|(status, _)| *status >= 500);
+        let bounds = durations.buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite());
+        json!({
+            "route": route,
+            "requests": statuses.iter().map(|(_, count)| count).sum::<u64>(),
+            "errors": errors.map(|(_, count)| count).sum::<u64>(),
+            "bounds": bounds.collect::<Vec<_>>(),
+            "counts": durations.buckets.iter().map(|(_, count)| *count).collect::<Vec<_>>(),
+        })
+    });
     json!({
+        "version": build_info::VERSION,
+        "routes": routes.collect::<Vec<_>>(),
         "uptime_seconds": stats.uptime.as_secs_f64(),
         "connections": app.metrics.connections.get(),
         "requests_in_flight": app.metrics.in_flight.get(),
@@ -50,7 +64,11 @@ pub(crate) fn engine_document(stats: &Stats) -> Value {
         "next_offset": stats.next_offset,
         "oldest_offset": stats.oldest_offset,
         "operations": stats.operations,
-        "delta": { "entries": stats.delta_entries, "bytes": stats.delta_bytes },
+        "delta": {
+            "entries": stats.delta_entries,
+            "bytes": stats.delta_bytes,
+            "flush_at_bytes": stats.delta_limit_bytes,
+        },
         "runs": stats.runs.iter().map(run).collect::<Vec<_>>(),
         "index": {
             "leaves": sum(|run| run.index_leaves),

@@ -16,6 +16,7 @@ pub(crate) mod put;
 pub(crate) mod restore;
 pub(crate) mod scan;
 pub(crate) mod stats;
+pub(crate) mod top;
 
 use std::path::PathBuf;
 

@@ -61,6 +61,8 @@ const ROUTES: &[(&str, &str, &str, &str, Needs)] = &[
     ("/readyz", "GET", "/readyz", "", Needs::Nothing),
     ("/metrics", "GET", "/metrics", "", Needs::NothingUnlessProtected),
     ("/build_info", "GET", "/build_info", "", Needs::NothingUnlessProtected),
+    ("/v1/index", "GET", "/v1/index", "", Needs::Read),
+    ("/ui", "GET", "/ui", "", Needs::Nothing),
     ("/openapi.yaml", "GET", "/openapi.yaml", "", Needs::NothingUnlessProtected),
 ];
 

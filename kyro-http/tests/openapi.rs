@@ -132,6 +132,8 @@ fn examples() -> Vec<Example> {
         ("/metrics", "/metrics", None, "/metrics?x"),
         ("/build_info", "/build_info", None, "/build_info?x"),
         ("/openapi.yaml", "/openapi.yaml", None, "/openapi.yaml?x"),
+        ("/v1/index", "/v1/index", None, "/v1/index?x"),
+        ("/ui", "/ui", None, "/ui?x"),
     ] {
         for method in ["GET", "HEAD"] {
             all.push(example(path, method, found, if path == "/v1/lookup_raw" { 204 } else { 200 }));

@@ -307,6 +307,22 @@ fn a_server_is_healthy_or_the_check_fails() {
 }
 
 #[test]
+fn top_shows_a_server_as_text_and_as_json() {
+    let (_parent, dir) = fresh();
+    let serving = Server::start(&dir);
+    serving.put(1, "one");
+    let url = format!("http://{}", serving.address);
+    let seen = ended(quiet().args(["top", "--once", "--interval", "0.1", "--url", &url]));
+    assert_eq!((seen.code, seen.stderr.as_str()), (0, ""), "{seen:?}");
+    for part in ["serving", "/v1/put", "until the next flush", "stalls none", "mispredicts 0"] {
+        assert!(seen.stdout.contains(part), "{part} in {}", seen.stdout);
+    }
+    assert!(!seen.stdout.contains('\x1b'), "no colours where no terminal is");
+    let seen = json(&ended(quiet().args(["top", "--once", "--json", "--url", &url])));
+    assert_eq!((&seen["stats"]["operations"], seen["tasks"].is_array()), (&1.into(), true));
+}
+
+#[test]
 fn completions_and_manual_pages_name_every_verb() {
     let help = ended(quiet().arg("--help")).stdout;
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();

@@ -156,6 +156,13 @@ impl Server {
         self.get("/v1/offset").json()["offset"].as_u64().unwrap()
     }
 
+    /// As [`Server::next_offset`], of a server that asks for a token.
+    pub(crate) fn next_offset_with(&self, token: &str) -> u64 {
+        let token = format!("Bearer {token}");
+        let answer = self.connect().request("GET", "/v1/offset", &[("authorization", &token)], b"");
+        answer.json()["offset"].as_u64().unwrap()
+    }
+
     /// One whole number of `/metrics`, by its name with labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").text();
