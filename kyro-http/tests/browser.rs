@@ -3,6 +3,7 @@
 //! Where there is no chromedriver the test says so and ends; `KYRO_INSTALL_BROWSER=1` installs it first (Debian, as root).
 //! `KYRO_SCREENSHOTS=DIR` keeps the pictures.
 
+#![expect(clippy::print_stdout, reason = "what is skipped is said")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod running;

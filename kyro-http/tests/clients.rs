@@ -1,5 +1,6 @@
 //! The clients of examples/ against a running server, with a token.
 
+#![expect(clippy::print_stdout, reason = "what is skipped is said")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod running;
@@ -41,4 +42,19 @@ fn python() {
 #[test]
 fn javascript() {
     client("node", "client.mjs");
+}
+
+#[test]
+fn rust() {
+    let (_parent, dir) = fresh();
+    let server = Server::start(&dir);
+    let test = std::env::current_exe().unwrap();
+    let client = test.ancestors().nth(2).unwrap().join("examples/client");
+    if !client.exists() {
+        let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", "kyro-http", "--example", "client"]).status();
+        assert!(built.unwrap().success());
+    }
+    let output = Command::new(client).arg(server.address.to_string()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("put: 200 {\"offset\":0}") && text.contains("get: 200 hello"), "{output:?}");
 }

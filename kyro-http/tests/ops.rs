@@ -1,5 +1,6 @@
 //! What is in ops/, checked by the tools it is for where they are installed, and against a running server.
 
+#![expect(clippy::print_stdout, reason = "what is skipped is said")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod running;
