@@ -20,8 +20,8 @@ pub(crate) const MOST_IN_LEAF: u64 = (1 << (KIND_SHIFT - POSITION_BITS)) - 1;
 pub(crate) const MOST_PARTS: u64 = (1 << (KIND_SHIFT - PART_SHIFT)) - 1;
 
 pub(crate) const POSITION_BITS: u32 = 38;
-const PART_SHIFT: u32 = 32;
-const KIND_SHIFT: u32 = 62;
+pub(crate) const PART_SHIFT: u32 = 32;
+pub(crate) const KIND_SHIFT: u32 = 62;
 
 /// One record, as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -80,6 +80,7 @@ extern crate std;
 mod aligned;
 mod batch;
 mod column;
+mod direct;
 mod entry;
 mod error;
 mod fence;

@@ -2,6 +2,7 @@
 
 use crate::aligned::AlignedBytes;
 use crate::column::Column;
+use crate::direct::{Direct, ELSEWHERE, ThroughTree};
 use crate::error::{BuildError, OpenError, VerifyError};
 use crate::format::{self, HEADER};
 use crate::model::{CORE, MARGIN, Model, Place, Window};
@@ -24,6 +25,7 @@ use kyro_simd::{Kernel, Operation, Searcher, prefetch};
 pub struct Rmi<B = AlignedBytes> {
     bytes: B,
     pub(crate) model: Model,
+    direct: Direct,
     pub(crate) searcher: Searcher,
     column: Column,
     stats: Stats,
@@ -81,7 +83,15 @@ impl<B: AsRef<[u8]>> Rmi<B> {
     pub fn open_unbound(bytes: B) -> Result<Self, OpenError> {
         let header = format::decode(bytes.as_ref())?;
         let format::Header { column, model, stats, body_end } = header;
-        Ok(Self { bytes, model, searcher: Searcher::new(), column, stats, body_end })
+        Ok(Self {
+            bytes,
+            model,
+            direct: Direct::new(&model),
+            searcher: Searcher::new(),
+            column,
+            stats,
+            body_end,
+        })
     }
 
     /// Checks every checksum in the encoded bytes. Reads all of them, which also warms them up.
@@ -180,10 +190,27 @@ impl<B: AsRef<[u8]>> Rmi<B> {
         self.searcher.run(LookupAhead { asked: &asked, predicted: &predicted, key })
     }
 
-    /// Looks `key` up and answers what the caller wants of it, so that the answer fits registers: a whole
-    /// [`Probe`] goes through memory.
+    /// Looks `key` up and answers what the caller wants of it.
     #[inline(always)]
     fn ask<T>(&self, keys: &[u64], key: u64, answer: impl Fn(Probe) -> T) -> T {
+        if keys.len() as u64 == self.model.window.total {
+            let bytes = self.bytes.as_ref();
+            let (position, found) = if self.model.is_tree() {
+                self.searcher.call(ThroughTree(&self.model), bytes, keys, key)
+            } else {
+                self.searcher.call(&self.direct, bytes, keys, key)
+            };
+            if position != ELSEWHERE {
+                return answer(Probe { position, found, mispredicted: false });
+            }
+        }
+        self.ask_thoroughly(keys, key, answer)
+    }
+
+    /// The same by the long way: any record, the whole window, all the keys. The answer is made on the way, so that it
+    /// fits registers: a whole [`Probe`] goes through memory.
+    #[inline(never)]
+    fn ask_thoroughly<T>(&self, keys: &[u64], key: u64, answer: impl Fn(Probe) -> T) -> T {
         let asked = Asked { model: &self.model, body: self.body(), keys, answer };
         self.searcher.run(Lookup { asked: &asked, key })
     }

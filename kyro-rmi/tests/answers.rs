@@ -118,6 +118,22 @@ fn every_subset_of_small_universes() {
     }
 }
 
+/// So few keys over so wide a range that a slope has only a few bits.
+#[test]
+fn few_keys_over_the_whole_range() {
+    for seed in 0..3000 {
+        let mut random = keys::Random(seed);
+        let count = 100 + random.below(300);
+        let mut keys: Vec<u64> = (0..count).map(|_| random.next()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for options in [separators(), options(32), BuildOptions::default()] {
+            let index = Rmi::build(&keys, &options).expect("sorted and distinct");
+            index.verify(&keys).expect("a build verifies");
+        }
+    }
+}
+
 /// Every way to follow a run of 40 dense keys by gaps: longer than the smallest windows, so models are used.
 #[test]
 fn every_subset_of_gaps_between_dense_runs() {

@@ -1,6 +1,6 @@
 //! The suite that every kernel of this processor must pass, against an oracle that counts one by one.
 
-use crate::{Kernel, LONG, Level, Operation, Searcher};
+use crate::{Call, Kernel, LONG, Level, Operation, Searcher};
 use std::vec::Vec;
 
 /// Counts one by one, without any idea of order.
@@ -165,6 +165,32 @@ fn fixed_lengths_count_the_same() {
         lines::<64>(searcher);
         lines::<65>(searcher);
         lines::<1>(searcher);
+    });
+}
+
+/// A search of one cache line, with its arguments in registers.
+struct Line;
+
+impl Call<&[u64; 8], u64, ()> for Line {
+    type Output = (usize, bool);
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K, line: &[u64; 8], key: u64, (): ()) -> (usize, bool) {
+        kernel.find_in_line(line, key)
+    }
+}
+
+#[test]
+fn one_line_answers_both_questions() {
+    every_kernel(|searcher| {
+        for mut window in windows(8) {
+            window.sort_unstable();
+            let Some(line) = window.first_chunk::<8>() else { continue };
+            let near = line.iter().flat_map(|&key| [key.wrapping_sub(1), key, key.wrapping_add(1)]);
+            for key in near.chain([0, (1 << 63) - 1, 1 << 63, u64::MAX]) {
+                let expected = (oracle(line, key), line.contains(&key));
+                assert_eq!(searcher.call(Line, line, key, ()), expected, "{:?} {key}", searcher.level());
+            }
+        }
     });
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_64;
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use core::hint::select_unpredictable;
 
 /// The longest window, in keys, that is counted whole: eight cache lines. Longer ones are narrowed first.
@@ -28,6 +29,9 @@ pub trait Kernel: Sealed {
 
     /// As [`lower_bound`](Self::lower_bound) for exactly `N` keys: the loop is unrolled, which a hot path wants.
     fn lower_bound_exact<const N: usize>(self, window: &[u64; N], key: u64) -> usize;
+
+    /// The lower bound of `key` in one cache line of keys, and whether `key` is there: one load for both answers.
+    fn find_in_line(self, line: &[u64; 8], key: u64) -> (usize, bool);
 }
 
 /// Work that contains probes and is to be compiled for each level as a whole.
@@ -42,8 +46,21 @@ pub trait Operation {
     fn run<K: Kernel>(self, kernel: K) -> Self::Output;
 }
 
+/// An [`Operation`] whose three arguments travel in registers, for one so short that a trip through memory shows.
+///
+/// An operation of more than two words is handed over in memory. Here `self` may have two more, and each argument two
+/// of its own: a slice is two words.
+pub trait Call<A, B, C> {
+    /// What the work answers; at most two words, or that goes through memory.
+    type Output;
+
+    /// Does the work with the kernel of one level. Mark it `#[inline(always)]`, as [`Operation::run`].
+    fn call<K: Kernel>(self, kernel: K, a: A, b: B, c: C) -> Self::Output;
+}
+
 /// Narrows a window to its last `LONG` keys or fewer that can hold the lower bound: how many keys to skip,
 /// and what is left. Branch-free but for the loop, whose length depends on the window's length alone.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 pub(crate) fn narrow(window: &[u64], key: u64) -> (usize, &[u64]) {
     let mut skipped = 0;

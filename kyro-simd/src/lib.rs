@@ -48,7 +48,7 @@ mod searcher;
 #[cfg(test)]
 mod conformance;
 
-pub use kernel::{Kernel, LONG, Operation};
+pub use kernel::{Call, Kernel, LONG, Operation};
 pub use level::Level;
 pub use prefetch::prefetch;
 pub use searcher::Searcher;

@@ -1,7 +1,7 @@
 //! The choice of a kernel, made once.
 
 use crate::kernel::scalar::Scalar;
-use crate::kernel::{Kernel, Operation};
+use crate::kernel::{Call, Kernel, Operation};
 use crate::level::Level;
 
 #[cfg(target_arch = "aarch64")]
@@ -95,13 +95,27 @@ impl Searcher {
     #[inline]
     pub fn run<O: Operation>(self, operation: O) -> O::Output {
         match self.chosen {
-            Chosen::Scalar(kernel) => operation.run(kernel),
+            Chosen::Scalar(kernel) => run_scalar(kernel, operation),
             #[cfg(target_arch = "x86_64")]
             Chosen::Avx2(kernel) => kernel.run(operation),
             #[cfg(target_arch = "x86_64")]
             Chosen::Avx512(kernel) => kernel.run(operation),
             #[cfg(target_arch = "aarch64")]
             Chosen::Neon(kernel) => kernel.run(operation),
+        }
+    }
+
+    /// Does a short piece of work with this kernel, compiled for its level: see [`Call`].
+    #[inline]
+    pub fn call<A, B, C, O: Call<A, B, C>>(self, operation: O, a: A, b: B, c: C) -> O::Output {
+        match self.chosen {
+            #[cfg(target_arch = "x86_64")]
+            Chosen::Avx512(kernel) => kernel.call(operation, a, b, c),
+            #[cfg(target_arch = "x86_64")]
+            Chosen::Avx2(kernel) => kernel.call(operation, a, b, c),
+            #[cfg(target_arch = "aarch64")]
+            Chosen::Neon(kernel) => kernel.call(operation, a, b, c),
+            Chosen::Scalar(kernel) => call_scalar(kernel, operation, a, b, c),
         }
     }
 }
@@ -126,4 +140,16 @@ impl Operation for LowerBound<'_> {
     fn run<K: Kernel>(self, kernel: K) -> usize {
         kernel.lower_bound(self.window, self.key)
     }
+}
+
+/// Runs an operation with the portable kernel, out of the way of the levels that are met more often.
+#[inline(never)]
+fn run_scalar<O: Operation>(kernel: Scalar, operation: O) -> O::Output {
+    operation.run(kernel)
+}
+
+/// The same for a [`Call`].
+#[inline(never)]
+fn call_scalar<A, B, C, O: Call<A, B, C>>(kernel: Scalar, operation: O, a: A, b: B, c: C) -> O::Output {
+    operation.call(kernel, a, b, c)
 }

@@ -17,6 +17,7 @@ mod golden;
 mod layers;
 mod manifest;
 mod mutants;
+mod neon;
 mod packages;
 mod powerloss;
 mod reserved;
@@ -85,6 +86,11 @@ const CHORES: &[Chore] = &[
         name: "asan",
         summary: "run the tests of the crates with unsafe code under AddressSanitizer",
         run: sanitize::run,
+    },
+    Chore {
+        name: "neon",
+        summary: "run the tests of kyro-simd and kyro-rmi for aarch64, emulated; check both without std",
+        run: neon::run,
     },
     Chore {
         name: "powerloss",

@@ -2,11 +2,13 @@
 
 use crate::leaf::{self, Leaf, SEGMENTS, Segment};
 use crate::line::Block;
+use crate::root::multiply;
 use crate::tree::{REACH, Tree};
 use alloc::vec::Vec;
 
 /// How far above a key's position its segment may lie, in positions, and how far below. A slope is rounded down by half
-/// a position at most over a segment, and the prediction by less than one: with both, a key is at most [`REACH`] off.
+/// a position at most over a segment (where it is by more, the keys are looked at), and the prediction by less than
+/// one: with both, a key is at most [`REACH`] off.
 const ABOVE: f64 = REACH as f64 + 0.99;
 const BELOW: f64 = REACH as f64 - 0.51;
 /// The most keys in one segment: over so many, a slope of 20 bits is off by half a position at most.
@@ -58,5 +60,11 @@ fn segment(keys: &[u64], start: usize) -> Segment {
         (least, most) = (least.max(low), most.min(high));
     }
     let slope = leaf::slope(f64::midpoint(least, most));
+    // A slope of fewer bits than a record has room for is rounded by more than that: few keys over a wide range.
+    if slope < 2 * count as u64 {
+        let is_near =
+            |(index, key): (usize, &u64)| multiply(key - bound, slope).0.abs_diff(index as u64) <= REACH;
+        count = own.iter().enumerate().take(count).position(|at| !is_near(at)).unwrap_or(count);
+    }
     Segment { bound, first: start as u64, slope, end: (start + count) as u64 }
 }

@@ -28,4 +28,9 @@ impl Kernel for Scalar {
     fn lower_bound_exact<const N: usize>(self, window: &[u64; N], key: u64) -> usize {
         self.lower_bound(window, key)
     }
+    #[inline(always)]
+    fn find_in_line(self, line: &[u64; 8], key: u64) -> (usize, bool) {
+        let smaller = self.lower_bound(line, key);
+        (smaller, line.get(smaller) == Some(&key))
+    }
 }

@@ -2,12 +2,13 @@
 #![expect(unsafe_code, reason = "vendor intrinsics")]
 #![expect(clippy::cast_ptr_alignment, reason = "the loads are those that need no alignment")]
 
-use super::{Kernel, Operation, Sealed, narrow};
+use super::{Call, Kernel, Operation, Sealed, narrow};
 use core::arch::x86_64::{
-    __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_unpackhi_epi64, _mm256_castsi256_si128,
-    _mm256_cmpgt_epi64, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_set1_epi64x,
-    _mm256_setzero_si256, _mm256_sub_epi64, _mm256_xor_si256, _mm512_cmplt_epu64_mask, _mm512_loadu_si512,
-    _mm512_mask_cmplt_epu64_mask, _mm512_maskz_loadu_epi64, _mm512_set1_epi64,
+    __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_unpackhi_epi64, _mm256_castsi256_pd,
+    _mm256_castsi256_si128, _mm256_cmpeq_epi64, _mm256_cmpgt_epi64, _mm256_extracti128_si256,
+    _mm256_loadu_si256, _mm256_movemask_pd, _mm256_or_si256, _mm256_set1_epi64x, _mm256_setzero_si256,
+    _mm256_sub_epi64, _mm256_testz_si256, _mm256_xor_si256, _mm512_cmpeq_epu64_mask, _mm512_cmplt_epu64_mask,
+    _mm512_loadu_si512, _mm512_mask_cmplt_epu64_mask, _mm512_maskz_loadu_epi64, _mm512_set1_epi64,
 };
 
 /// Proof that the AVX2 level's instructions may run here. Only [`Avx2::detect`] makes one.
@@ -40,6 +41,13 @@ impl Avx2 {
         // SAFETY: an `Avx2` exists only where the processor reported every feature that `run_avx2` enables.
         unsafe { run_avx2(self, operation) }
     }
+
+    /// Runs a call compiled for this level.
+    #[inline]
+    pub(crate) fn call<A, B, C, O: Call<A, B, C>>(self, operation: O, a: A, b: B, c: C) -> O::Output {
+        // SAFETY: an `Avx2` exists only where the processor reported every feature that `call_avx2` enables.
+        unsafe { call_avx2(self, operation, a, b, c) }
+    }
 }
 
 impl Avx512 {
@@ -55,6 +63,13 @@ impl Avx512 {
         // SAFETY: an `Avx512` exists only where the processor reported every feature that `run_avx512` enables.
         unsafe { run_avx512(self, operation) }
     }
+
+    /// Runs a call compiled for this level.
+    #[inline]
+    pub(crate) fn call<A, B, C, O: Call<A, B, C>>(self, operation: O, a: A, b: B, c: C) -> O::Output {
+        // SAFETY: an `Avx512` exists only where the processor reported every feature that `call_avx512` enables.
+        unsafe { call_avx512(self, operation, a, b, c) }
+    }
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -62,9 +77,19 @@ fn run_avx2<O: Operation>(kernel: Avx2, operation: O) -> O::Output {
     operation.run(kernel)
 }
 
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn call_avx2<A, B, C, O: Call<A, B, C>>(kernel: Avx2, operation: O, a: A, b: B, c: C) -> O::Output {
+    operation.call(kernel, a, b, c)
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
 fn run_avx512<O: Operation>(kernel: Avx512, operation: O) -> O::Output {
     operation.run(kernel)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn call_avx512<A, B, C, O: Call<A, B, C>>(kernel: Avx512, operation: O, a: A, b: B, c: C) -> O::Output {
+    operation.call(kernel, a, b, c)
 }
 
 impl Sealed for Avx2 {}
@@ -81,6 +106,12 @@ impl Kernel for Avx2 {
     fn lower_bound_exact<const N: usize>(self, window: &[u64; N], key: u64) -> usize {
         self.lower_bound(window, key)
     }
+
+    #[inline(always)]
+    fn find_in_line(self, line: &[u64; 8], key: u64) -> (usize, bool) {
+        // SAFETY: an `Avx2` exists only where the processor reported every feature that this function enables.
+        unsafe { find_in_line_avx2(line, key) }
+    }
 }
 
 impl Sealed for Avx512 {}
@@ -96,6 +127,12 @@ impl Kernel for Avx512 {
     #[inline(always)]
     fn lower_bound_exact<const N: usize>(self, window: &[u64; N], key: u64) -> usize {
         self.lower_bound(window, key)
+    }
+
+    #[inline(always)]
+    fn find_in_line(self, line: &[u64; 8], key: u64) -> (usize, bool) {
+        // SAFETY: an `Avx512` exists only where the processor reported every feature that this function enables.
+        unsafe { find_in_line_avx512(line, key) }
     }
 }
 
@@ -121,6 +158,35 @@ fn count_smaller_avx2(window: &[u64], key: u64) -> usize {
         count += usize::from(lone < key);
     }
     count
+}
+
+/// How many keys of `line` are smaller than `key`, and whether one is equal.
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn find_in_line_avx2(line: &[u64; 8], key: u64) -> (usize, bool) {
+    let flip = _mm256_set1_epi64x(i64::MIN);
+    let wanted = _mm256_set1_epi64x(key.cast_signed());
+    let needle = _mm256_xor_si256(wanted, flip);
+    let (mut count, mut equal) = (0, _mm256_setzero_si256());
+    for block in line.as_chunks::<4>().0 {
+        // SAFETY: `block` is 32 readable bytes, and the load needs no alignment.
+        let lanes = unsafe { _mm256_loadu_si256(block.as_ptr().cast::<__m256i>()) };
+        let smaller = _mm256_cmpgt_epi64(needle, _mm256_xor_si256(lanes, flip));
+        count += _mm256_movemask_pd(_mm256_castsi256_pd(smaller)).count_ones() as usize;
+        equal = _mm256_or_si256(equal, _mm256_cmpeq_epi64(lanes, wanted));
+    }
+    (count, _mm256_testz_si256(equal, equal) == 0)
+}
+
+/// How many keys of `line` are smaller than `key`, and whether one is equal.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn find_in_line_avx512(line: &[u64; 8], key: u64) -> (usize, bool) {
+    let needle = _mm512_set1_epi64(key.cast_signed());
+    // SAFETY: `line` is 64 readable bytes, and the load needs no alignment.
+    let lanes = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
+    let smaller = _mm512_cmplt_epu64_mask(lanes, needle).count_ones() as usize;
+    (smaller, _mm512_cmpeq_epu64_mask(lanes, needle) != 0)
 }
 
 /// How many keys of `window` are smaller than `key`, a cache line at a time.
