@@ -25,7 +25,7 @@ pub(super) struct Prices {
 impl Prices {
     /// The prices for an index over so many keys. A small index fits the second cache whatever it does.
     pub(super) fn new(keys: usize) -> Self {
-        Self { byte: if keys < 2_000_000 { 200 } else { 800 } }
+        Self { byte: if keys < 2_000_000 { 300 } else { 800 } }
     }
 
     /// A block of 64 bytes.
