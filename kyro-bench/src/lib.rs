@@ -11,6 +11,7 @@ pub mod dataset;
 pub mod engine;
 pub mod http;
 pub mod index;
+pub mod instructions;
 pub mod kv;
 pub mod latency;
 pub mod limit;

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kyro_bench::dataset::{DataSet, sosd};
 use kyro_bench::http::bare;
 use kyro_bench::index::{self, Contender, Plan, Source};
+use kyro_bench::instructions::{self, HotPath};
 use kyro_bench::kv;
 use kyro_bench::pages::{self, Pages};
 use kyro_bench::wal::tail::{self, TailedDatabase};
@@ -53,6 +54,13 @@ enum Command {
     Plot(PlotArgs),
     /// Makes one report of the reports of all groups, with pictures: what `cargo xtask bench` ends with.
     Summary(SummaryArgs),
+    /// Takes a hot path many times: what `cargo xtask instructions` counts.
+    #[command(hide = true)]
+    Instructions {
+        /// Which.
+        #[arg(value_enum)]
+        path: HotPath,
+    },
     /// Is one store of `rivals`.
     #[command(name = ycsb::COMMAND, hide = true)]
     RivalChild(ChildPlan),
@@ -195,6 +203,10 @@ fn main() -> ExitCode {
         Command::Engine(arguments) => engine::run(arguments),
         Command::Http(arguments) => command::http::run(arguments),
         Command::Rivals(arguments) => command::rivals::run(arguments),
+        Command::Instructions { path } => tempfile::tempdir()
+            .map_err(Into::into)
+            .and_then(|dir| instructions::take(path, &dir.path().join("database")))
+            .map(|()| ExitCode::SUCCESS),
         Command::RivalChild(plan) => Ok(command::rivals::child(&plan)),
         Command::Workload(arguments) => workload::run(arguments),
         Command::Compare(arguments) => compare::run(&arguments),

@@ -2,6 +2,8 @@
 //! format version and new files beside these.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::fmt::Write as _;
+
 use kyro_rmi::{BuildOptions, Column, OpenError, Rmi, RootKind};
 
 /// A column whose index is one straight line: what a build writes for it leaves nothing to choose.
@@ -102,6 +104,81 @@ fn separators_are_version_2() {
     let checksum = crc32fast::hash(&older[..252]);
     older[252..256].copy_from_slice(&checksum.to_le_bytes());
     assert!(matches!(Rmi::open(older, &column(&keys)), Err(OpenError::Corrupt { offset: 80, .. })));
+}
+
+/// Every golden index as text: the header by the table in `src/format.rs`, where the sections lie, and how they begin.
+#[test]
+fn annotated_dumps_are_as_they_were() {
+    let golden: [(&str, &[u8]); 4] = [
+        ("v1-small", include_bytes!("golden/v1-small.rmi")),
+        ("v1-mixed", include_bytes!("golden/v1-mixed.rmi")),
+        ("v1-heavy-tailed", include_bytes!("golden/v1-heavy-tailed.rmi")),
+        ("v2-separators", include_bytes!("golden/v2-separators.rmi")),
+    ];
+    let mut text = String::new();
+    for (name, bytes) in golden {
+        writeln!(text, "== {name}: {} bytes\n{}", bytes.len(), dump(bytes)).expect("writes to memory");
+    }
+    insta::assert_snapshot!(text);
+}
+
+fn dump(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let mut show = |at: usize, length: usize, what: &str| {
+        let shown = &bytes[at..at + length.min(16)];
+        let hex: Vec<String> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+        let more = if length > 16 { "…" } else { "" };
+        writeln!(text, "{at:>7}  {:<48} {what}", hex.join(" ") + more).expect("writes to memory");
+    };
+    let header = [
+        (8, "magic"),
+        (4, "format version"),
+        (4, "checksum algorithm"),
+        (16, "UUID of the key column"),
+        (4, "checksum of the key column"),
+        (4, "bytes to each checksum of the body"),
+        (8, "number of keys"),
+        (8, "root: smallest key on the grid"),
+        (8, "root: range of the grid"),
+        (8, "root: number of cells"),
+        (8, "root: multiplier or bits"),
+        (4, "root: kind"),
+        (4, "window in keys"),
+        (8, "number of words"),
+        (8, "number of blocks"),
+        (8, "statistics: outliers"),
+        (8, "statistics: leaves"),
+        (8, "statistics: fallback keys"),
+        (8, "statistics: further keys"),
+        (16, "statistics: epsilon p50, p99, max, most steps"),
+        (100, "zeros"),
+        (4, "checksum of the header"),
+    ];
+    let mut at = 0;
+    for (length, what) in header {
+        show(at, length, what);
+        at += length;
+    }
+    assert_eq!(at, 256, "the header");
+    let number = |at: usize| {
+        let word = bytes[at..].first_chunk().expect("a header is 256 bytes");
+        usize::try_from(u64::from_le_bytes(*word)).expect("a small file")
+    };
+    let (words, blocks) = (number(88) * 8, number(96) * 64);
+    let checksums = 4 * (words + blocks).div_ceil(16_384);
+    for (length, what) in [
+        (words, "words"),
+        (blocks, "blocks"),
+        (checksums, "checksums of the body"),
+        (4, "checksum of those checksums"),
+    ] {
+        if length > 0 {
+            show(at, length, &format!("{what}, {length} bytes"));
+        }
+        at += length;
+    }
+    assert_eq!(at, bytes.len(), "nothing else");
+    text
 }
 
 /// The header of version 1, field by field, against the table in `src/format.rs`.

@@ -1,7 +1,8 @@
 //! `cargo xtask formats`: what any release wrote, this one reads.
 //!
-//! Two halves. The golden tests of the format crates read every golden file, write with today's code and compare. The
-//! list of golden files proves that those files are the ones that were first committed.
+//! Three parts. The golden tests of the format crates read every golden file, write with today's code and compare, and hold
+//! annotated dumps against their snapshots. The list of golden files proves that those files are the ones that were first
+//! committed. The refusals prove that code of today says so of what a later version wrote, instead of misreading it.
 #![expect(clippy::print_stdout, reason = "the chore says what it checked")]
 
 use crate::Outcome;
@@ -16,8 +17,18 @@ use std::io::Write;
 use std::path::Path;
 
 /// The crates that own a format on disk; each has an integration test of this name.
-const FORMAT_CRATES: &[&str] = &["kyro-wal", "kyro-snapshot", "kyro-rmi", "kyro-engine"];
+const FORMAT_CRATES: &[&str] = &["kyro-wal", "kyro-snapshot", "kyro-rmi", "kyro-engine", "kyro-http"];
 const GOLDEN_TEST: &str = "golden";
+
+/// The test in which each reader refuses what a newer version wrote: file, and name.
+const REFUSALS: &[(&str, &str)] = &[
+    ("kyro-wal/tests/damage.rs", "newer_versions_and_other_databases_are_named"),
+    ("kyro-snapshot/tests/damage.rs", "refusals_say_what_they_found"),
+    ("kyro-rmi/tests/damage.rs", "headers_are_refused_for_what_they_say"),
+    ("kyro-engine/tests/lifecycle.rs", "a_lost_or_newer_manifest_is_refused_and_nothing_is_changed"),
+    ("kyro-engine/src/batch.rs", "only_a_range_delete_takes_the_newer_format"),
+    ("kyro-http/src/frame/tests.rs", "a_frame_of_a_newer_version_is_refused"),
+];
 
 /// Checks list and formats; `--add FILE…` appends to the list instead.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -34,10 +45,40 @@ fn check() -> Outcome {
     let listed = check_list(&root())?;
     println!("{listed} golden files are as they were written");
     verdict(without_golden_test(&packages::read()?))?;
+    verdict(without_refusal(&root()))?;
     // The whole workspace, so that this reuses what `cargo test --workspace` built.
-    let status =
-        tree::cargo().args(["test", "--workspace", "--no-fail-fast", "--test", GOLDEN_TEST]).status()?;
-    if status.success() { Ok(()) } else { Err(format!("the golden tests ended with {status}").into()) }
+    let test = |arguments: &[&str]| {
+        tree::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(arguments).status()
+    };
+    let golden = test(&["--test", GOLDEN_TEST, "--test", "inspect"])?;
+    let mut refusals = vec!["--lib", "--test", "damage", "--test", "lifecycle", "--"];
+    refusals.extend(REFUSALS.iter().map(|(_, name)| *name));
+    let refused = test(&refusals)?;
+    for (what, status) in [("golden tests", golden), ("tests of refusals", refused)] {
+        if !status.success() {
+            let remedy = crate::golden::NEW_VERSION;
+            return Err(format!("the {what} ended with {status}; if bytes changed: {remedy}").into());
+        }
+    }
+    println!("{} readers refuse what a newer version wrote", REFUSALS.len());
+    Ok(())
+}
+
+/// Refusals that are listed and not tested.
+fn without_refusal(root: &Path) -> Vec<Violation> {
+    let missing = |(file, name): &&(&str, &str)| {
+        let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+        !text.contains(&format!("fn {name}()"))
+    };
+    let violation = |(file, name): &(&str, &str)| {
+        Violation::new(
+            *file,
+            format!("has no test {name}"),
+            "a reader must refuse what a newer version wrote: bring the test back, or name the new one in REFUSALS of \
+             xtask/src/formats.rs",
+        )
+    };
+    REFUSALS.iter().filter(missing).map(violation).collect()
 }
 
 /// Compares the golden files below `root` with the list there, and counts them.
@@ -101,6 +142,46 @@ mod tests {
         if let Err(error) = check_list(&root()) {
             panic!("{error}");
         }
+    }
+
+    #[test]
+    fn every_reader_refuses_newer_versions() {
+        assert_eq!(without_refusal(&root()), []);
+        let nowhere = without_refusal(Path::new("/nonexistent"));
+        assert_eq!(nowhere.len(), REFUSALS.len());
+    }
+
+    /// A byte of a golden file changed in a copy of all of them: the check fails, and says what to do.
+    #[test]
+    fn a_changed_byte_without_a_new_version_fails() {
+        let copy = std::env::temp_dir().join(format!("xtask-flipped-{}", std::process::id()));
+        fs::create_dir_all(copy.join("xtask")).unwrap();
+        fs::copy(root().join(LIST), copy.join(LIST)).unwrap();
+        let golden: Vec<String> = Tree::read(&root())
+            .unwrap()
+            .files
+            .into_iter()
+            .map(|file| file.path)
+            .filter(|path| is_golden(path))
+            .collect();
+        for path in &golden {
+            fs::create_dir_all(copy.join(path).parent().unwrap()).unwrap();
+            fs::copy(root().join(path), copy.join(path)).unwrap();
+        }
+        assert_eq!(check_list(&copy).unwrap(), golden.len());
+        for path in &golden {
+            let whole = fs::read(copy.join(path)).unwrap();
+            let mut changed = whole.clone();
+            let middle = changed.len() / 2;
+            changed[middle] ^= 1;
+            fs::write(copy.join(path), &changed).unwrap();
+            let error = check_list(&copy).unwrap_err().to_string();
+            for part in [path.as_str(), "has changed", "new version number", "cargo xtask formats --add"] {
+                assert!(error.contains(part), "{part:?} is not in {error}");
+            }
+            fs::write(copy.join(path), &whole).unwrap();
+        }
+        fs::remove_dir_all(&copy).unwrap();
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) const LIST: &str = "xtask/golden.sha256";
 const DIRECTORY: &str = "/tests/golden/";
 
 /// What to do about a format that changed.
-const NEW_VERSION: &str = "a format that changes gets a new version number and a new golden file beside the old one, \
+pub(crate) const NEW_VERSION: &str = "a format that changes gets a new version number and a new golden file beside the old one, \
                            which stays: `cargo xtask formats --add FILE`";
 
 /// The list as read: path to SHA-256 in hex.

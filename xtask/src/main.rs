@@ -14,12 +14,16 @@ mod campaign;
 mod formats;
 mod fuzz;
 mod golden;
+mod instructions;
 mod layers;
 mod manifest;
 mod mutants;
 mod neon;
+#[cfg(test)]
+mod outside;
 mod packages;
 mod powerloss;
+mod release;
 mod reserved;
 mod rust_source;
 mod sanitize;
@@ -106,6 +110,16 @@ const CHORES: &[Chore] = &[
         name: "bench",
         summary: "measure: all groups and one report (--quick, --full, --out DIR), or one group with its arguments",
         run: bench::run,
+    },
+    Chore {
+        name: "instructions",
+        summary: "count the instructions of the hot paths under valgrind, against their limits; names of paths",
+        run: instructions::run,
+    },
+    Chore {
+        name: "release",
+        summary: "--dry-run: changelogs, packages built alone, versions, licences and advisories",
+        run: release::run,
     },
     Chore {
         name: "plot",

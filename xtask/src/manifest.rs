@@ -39,6 +39,11 @@ impl Manifest {
         dotted || inline
     }
 
+    /// The value of `path` as it is written here, quotes included.
+    pub(crate) fn value(&self, path: &str) -> Option<&str> {
+        self.values.get(path).map(String::as_str)
+    }
+
     /// Whether `path` has a value here, its own or inherited.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.values.contains_key(path) || self.inherits(path)

@@ -40,7 +40,7 @@ impl Bars<'_> {
         let width = FILLED / series.len().max(1) as f64;
         let (mut notes, mut drawn) = (Vec::new(), Vec::new());
         // Values are written above their bars where there is room for the digits.
-        let has_room = series.len() * groups.len() <= 24;
+        let has_room = series.len() * groups.len() <= 20;
         for (index, (name, values)) in series.iter().enumerate() {
             let mut bars = Vec::new();
             for (group, value) in values.iter().enumerate() {

@@ -81,17 +81,17 @@ pub(super) enum Marks {
 }
 
 impl Axis {
-    /// A decade axis around `values`, which count when they are above 0; from the power of ten below the least to the one
-    /// above the most, or with half decades where there are few. Positions are logarithms to base 10.
+    /// An axis of decades around `values`, which count when they are above 0, with ticks between the powers of ten where
+    /// there are few. Positions are logarithms to base 10.
     pub(super) fn log(label: &str, values: impl Iterator<Item = f64>, unit: fn(f64) -> String) -> Self {
         let logs: Vec<f64> =
             values.filter(|value| *value > 0.0 && value.is_finite()).map(f64::log10).collect();
         let least = logs.iter().copied().fold(f64::INFINITY, f64::min);
         let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (least, most) = if logs.is_empty() { (0.0, 1.0) } else { (least - 0.02, most + 0.12) };
+        let (least, most) = if logs.is_empty() { (0.0, 1.0) } else { (least - 0.06, most + 0.12) };
         let few = most - least < 2.5;
         let steps: &[f64] = if few { &[1.0, 2.0, 5.0] } else { &[1.0] };
-        let range = if few { least..most } else { least.floor()..most };
+        let range = least..most;
         let mut ticks = Vec::new();
         let mut decade = least.floor();
         while decade <= most {
@@ -288,7 +288,7 @@ mod tests {
     fn decades_have_ticks() {
         let axis = Axis::log("ns", [40.0, 90_000.0].into_iter(), short);
         let texts: Vec<&str> = axis.ticks.iter().map(|(_, text)| text.as_str()).collect();
-        assert_eq!(texts, ["10", "100", "1 k", "10 k", "100 k"]);
+        assert_eq!(texts, ["100", "1 k", "10 k", "100 k"]);
         let few = Axis::log("ns", [40.0, 300.0].into_iter(), short);
         let texts: Vec<&str> = few.ticks.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["50", "100", "200"]);

@@ -55,7 +55,7 @@ fn chart(report: &Value, sets: &[Value], set: &str) -> Option<Named> {
     let ours = series.iter().find(|(name, _)| name == KYRO)?;
     let notes = ours.1.iter().filter_map(|&(keys, ns)| {
         let slower = tree?.iter().find(|(of, _)| of.total_cmp(&keys).is_eq())?.1;
-        Some((keys.log10(), slower.log10(), format!("{:.1} × kyro-rmi", slower / ns)))
+        Some((keys.log10(), slower.log10(), format!("kyro-rmi {:.1} × faster", slower / ns)))
     });
     let mut x = Axis::log("keys", all().map(|point| point.0), short);
     // Room for the notes at the outermost sizes.

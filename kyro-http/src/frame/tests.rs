@@ -73,6 +73,16 @@ fn the_bytes_are_frozen() {
     assert_eq!(read, Ok(operations()));
 }
 
+/// A server of this version says so of a frame of the next, and reads nothing of it.
+#[test]
+fn a_frame_of_a_newer_version_is_refused() {
+    let mut newer = batch(Some(5));
+    newer[3] = b'2';
+    let refused = read_operations(newer.into(), LIMIT).unwrap_err();
+    assert_eq!(refused, FrameError::NoHeader);
+    assert!(refused.to_string().contains("KYF1"), "{refused}");
+}
+
 #[test]
 fn frames_with_and_without_a_number_read_the_same() {
     for records in [Some(5), None] {
