@@ -87,7 +87,10 @@ pub(crate) fn flusher(shared: &Shared) {
 pub(crate) fn compactor(shared: &Shared) {
     let mut last = Compacted::at_start(shared);
     let pause = |shared: &Shared| shared.time_to_look_at_the_log();
-    run(shared, &shared.compactor, Chore::Compact, pause, |shared| merge_what_is_due(shared, &mut last));
+    run(shared, &shared.compactor, Chore::Compact, pause, |shared| {
+        shared.make_filters();
+        merge_what_is_due(shared, &mut last)
+    });
 }
 
 fn run(

@@ -1,10 +1,12 @@
 //! Counters of the read and write paths. Each thread has a cache line of its own and adds with a load and a store: a
 //! locked addition would keep the reads of a loop from overlapping.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use crate::background::Bell;
 use crate::thread_number::{self, NUMBERS};
 
 /// What is counted.
@@ -22,9 +24,13 @@ pub(crate) enum Event {
     CorruptRead,
     /// A checksum failed in the log.
     CorruptLog,
+    /// A run was searched for a key that it does not have.
+    VainSearch,
+    /// A filter said that a run does not have a key.
+    Filtered,
 }
 
-const EVENTS: usize = 6;
+const EVENTS: usize = 8;
 
 /// The counters of one engine. Adding costs a load and a store in the thread's own line; reading sums the lines.
 #[derive(Debug)]
@@ -33,29 +39,50 @@ pub(crate) struct Counters {
     own: Box<[CachePadded<[AtomicU64; EVENTS]>]>,
     /// Of the threads without a number.
     shared: CachePadded<[AtomicU64; EVENTS]>,
+    /// Rung when a thread has searched in vain many times.
+    vain: Arc<Bell>,
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        Self { own: (0..NUMBERS).map(|_| CachePadded::default()).collect(), shared: CachePadded::default() }
-    }
-}
+/// Searches in vain of one thread between two rings of the bell.
+pub(crate) const VAIN_SEARCHES: u64 = 1 << 14;
 
 impl Counters {
+    /// Zeros. `vain` is rung when a thread has searched runs in vain [`VAIN_SEARCHES`] times more.
+    pub(crate) fn new(vain: Arc<Bell>) -> Self {
+        let own = (0..NUMBERS).map(|_| CachePadded::default()).collect();
+        Self { own, shared: CachePadded::default(), vain }
+    }
+
+    /// Counts an [`Event::VainSearch`].
+    #[inline]
+    pub(crate) fn count_vain_search(&self) {
+        if self.add(Event::VainSearch, 1).is_multiple_of(VAIN_SEARCHES) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        self.vain.ring();
+    }
+
     #[inline]
     pub(crate) fn count(&self, event: Event) {
         self.add(event, 1);
     }
 
+    /// Gives what the line that it was added to says then.
     #[inline]
-    pub(crate) fn add(&self, event: Event, count: u64) {
+    pub(crate) fn add(&self, event: Event, count: u64) -> u64 {
         match self.own.get(thread_number::get()) {
             Some(own) => {
                 let own = &own[event as usize];
                 // No other thread adds here: the one that had the number before has ended, and its sum is seen.
-                own.store(own.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+                let sum = own.load(Ordering::Relaxed).wrapping_add(count);
+                own.store(sum, Ordering::Relaxed);
+                sum
             }
-            None => drop(self.shared[event as usize].fetch_add(count, Ordering::Relaxed)),
+            None => self.shared[event as usize].fetch_add(count, Ordering::Relaxed).wrapping_add(count),
         }
     }
 
@@ -73,7 +100,7 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_between_threads() {
-        let counters = Counters::default();
+        let counters = Counters::new(Arc::default());
         let (waves, threads) = (3, NUMBERS + 10);
         for _ in 0..waves {
             let barrier = Barrier::new(threads);

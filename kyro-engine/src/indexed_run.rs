@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use kyro_rmi::{Column, Probe, Rmi};
@@ -11,9 +12,13 @@ use kyro_snapshot::{Corrupt, Run, Stamp};
 use crate::counters::{Counters, Event};
 use crate::cursor::Read;
 use crate::error::ReadError;
+use crate::filter::Filter;
 use crate::run_files::VersionRef;
 use crate::scan::EntryRef;
 use crate::stats::RunStats;
+
+/// Keys that a filter takes in between two looks at whether it is still wanted.
+const KEYS_AT_ONCE: usize = 1 << 16;
 
 /// What a lookup found, in one register: a position, which is below both of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,8 @@ pub(crate) struct IndexedRun {
     file: Bytes,
     run: Run<Bytes>,
     index: Rmi<Bytes>,
+    /// Made when it pays; see [`crate::filters`].
+    filter: OnceLock<Filter>,
     /// The offset of every entry, where one operation brought them all; otherwise each has its own, in the file.
     offset: Option<u64>,
 }
@@ -49,7 +56,7 @@ pub(crate) struct IndexedRun {
 impl IndexedRun {
     /// `file` and `run` share their bytes.
     pub(crate) fn new(number: u64, path: PathBuf, file: Bytes, run: Run<Bytes>, index: Rmi<Bytes>) -> Self {
-        Self { number, path, file, run, index, offset: None }
+        Self { number, path, file, run, index, filter: OnceLock::new(), offset: None }
     }
 
     /// The same, with this offset for every entry, where there is one.
@@ -71,6 +78,12 @@ impl IndexedRun {
     /// on its way meanwhile.
     #[inline]
     pub(crate) fn find(&self, key: u64, counters: &Counters) -> Result<Option<usize>, ReadError> {
+        if let Some(filter) = self.filter.get()
+            && !filter.may_contain(key)
+        {
+            counters.count(Event::Filtered);
+            return Ok(None);
+        }
         if !self.run.is_verified() {
             self.touch_window(key, counters)?;
         }
@@ -78,7 +91,10 @@ impl IndexedRun {
             Answer::MISPREDICTED => {
                 self.search(key, counters).map(|probe| probe.found.then_some(probe.position))
             }
-            Answer::ABSENT => Ok(None),
+            Answer::ABSENT => {
+                counters.count_vain_search();
+                Ok(None)
+            }
             Answer(position) => Ok(Some(position)),
         }
     }
@@ -280,6 +296,26 @@ impl IndexedRun {
         self.run.key_range().is_some_and(|keys| *keys.start() <= to && from <= *keys.end())
     }
 
+    /// Makes the filter, reading all keys. Where they are damaged there is none, and reads tell of the damage.
+    pub(crate) fn make_filter(&self, go_on: impl Fn() -> bool) {
+        let keys = self.run.keys();
+        let mut filter = Filter::for_keys(keys.len() as u64);
+        for (chunk, some) in keys.chunks(KEYS_AT_ONCE).enumerate() {
+            let start = chunk * KEYS_AT_ONCE;
+            if !go_on() || self.run.touch_keys(start..start + some.len()).is_err() {
+                return;
+            }
+            some.iter().for_each(|&key| filter.insert(key));
+        }
+        // Where two were made at once, they are the same.
+        drop(self.filter.set(filter));
+    }
+
+    /// Memory that the filter takes, in bytes; 0 without one.
+    pub(crate) fn filter_bytes(&self) -> u64 {
+        self.filter.get().map_or(0, Filter::bytes)
+    }
+
     /// Every version, in key order.
     pub(crate) fn records(&self) -> impl Iterator<Item = Result<(u64, VersionRef<'_>), ReadError>> {
         self.run.iter().map(|record| match record {
@@ -340,6 +376,8 @@ impl IndexedRun {
             epsilon_p99: u64::from(index.epsilon_p99),
             max_window: u64::from(index.max_window),
             bits_per_key: index.bits_per_key(),
+            fallback_share: index.fallback_share(),
+            filter_bytes: self.filter_bytes(),
         }
     }
 

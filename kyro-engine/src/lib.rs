@@ -44,6 +44,8 @@ mod cursor;
 mod delta;
 mod engine;
 mod error;
+mod filter;
+mod filters;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -42,7 +42,8 @@ pub struct Options {
     /// Size of a log segment in bytes, preallocated. Default 16 MiB.
     pub wal_segment_bytes: u64,
     /// Memory for everything that grows with load, in bytes: recent writes (half of it, counting those that wait for a
-    /// flush), the queue of writers (an eighth), the columns of a run that is being written (an eighth); the rest is
+    /// flush), the queue of writers (an eighth), the columns of a run that is being written (an eighth), the filters
+    /// of runs (a sixteenth; those beyond it have none); the rest is
     /// for what flushes sort, frames and buffers. At least 16 MiB. Mapped files are not counted: the operating system
     /// takes their pages back when it needs them. Default: none; the single options say it.
     pub memory_budget: Option<u64>,
@@ -138,6 +139,11 @@ impl Options {
     /// Payload bytes that may wait for the committer, when a budget says it.
     pub(crate) fn queue_share(&self) -> Option<u64> {
         self.share(8)
+    }
+
+    /// Memory for the filters of all runs together.
+    pub(crate) fn filter_share(&self) -> u64 {
+        self.share(16).unwrap_or(u64::MAX)
     }
 
     /// Memory for the columns of a run that is being written; what is beyond waits in temporary files.

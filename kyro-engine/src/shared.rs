@@ -12,6 +12,7 @@ use crate::background::Bell;
 use crate::ballast::Ballast;
 use crate::counters::Counters;
 use crate::error::MaintenanceError;
+use crate::filters::Filters;
 use crate::histogram::{GROUP_SIZES, Recorder, SYNC_NANOS};
 use crate::manifest::ManifestFile;
 use crate::options::{OnProgress, Options, Progress};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) visible: Arc<Visible>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Counters,
+    pub(crate) filters: Filters,
     pub(crate) health: Health,
     pub(crate) ballast: Ballast,
     pub(crate) commits: CommitStats,
@@ -48,7 +50,7 @@ pub(crate) struct Shared {
     /// Wakes the thread that flushes.
     pub(crate) flusher: Bell,
     /// Wakes the thread that merges.
-    pub(crate) compactor: Bell,
+    pub(crate) compactor: Arc<Bell>,
     /// Number of the next run file; never handed out twice, also when a flush fails.
     pub(crate) next_run: AtomicU64,
     pub(crate) recovery: RecoveryStats,
@@ -73,6 +75,7 @@ impl Shared {
         next_offset: u64,
     ) -> Self {
         let named = manifest.current();
+        let compactor: Arc<Bell> = Arc::default();
         Self {
             dir: dir.to_owned(),
             uuid: named.uuid.0,
@@ -80,7 +83,8 @@ impl Shared {
             views: Views::new(sources),
             visible: Arc::new(Visible::new(next_offset)),
             queue: Arc::new(Queue::new(options.max_queue).bounded_by(options.queue_share())),
-            counters: Counters::default(),
+            counters: Counters::new(Arc::clone(&compactor)),
+            filters: Filters::default(),
             health: Health::default(),
             ballast: Ballast::new(dir, options.ballast_bytes, options.wal_segment_bytes),
             commits: CommitStats::default(),
@@ -90,7 +94,7 @@ impl Shared {
             index_turn: Mutex::default(),
             run_names: Mutex::default(),
             flusher: Bell::default(),
-            compactor: Bell::default(),
+            compactor,
             next_run: AtomicU64::new(named.next_run),
             recovery: RecoveryStats::default(),
             opened: Instant::now(),

@@ -52,6 +52,10 @@ pub struct Stats {
     pub index_hits: u64,
     /// Of those: found nowhere.
     pub index_misses: u64,
+    /// Searches of a run that did not have the key, but for those of many keys at once.
+    pub vain_searches: u64,
+    /// Searches of a run that its filter made unnecessary.
+    pub filtered_searches: u64,
     /// Keys found outside their predicted window; must stay 0.
     pub mispredicts: u64,
     /// Reads that met a failed checksum.
@@ -122,6 +126,8 @@ impl Stats {
             index_reads: total(Counted::IndexHit) + total(Counted::IndexMiss),
             index_hits: total(Counted::IndexHit),
             index_misses: total(Counted::IndexMiss),
+            vain_searches: total(Counted::VainSearch),
+            filtered_searches: total(Counted::Filtered),
             mispredicts: total(Counted::Mispredict),
             corrupt_reads: total(Counted::CorruptRead),
             flushes: load(&maintenance.flushes),
@@ -171,6 +177,10 @@ pub struct RunStats {
     pub max_window: u64,
     /// Index bits per key.
     pub bits_per_key: f64,
+    /// Share of the keys that no model fits, which are found by a bounded search among separators: 0 to 1.
+    pub fallback_share: f64,
+    /// Memory of the filter that refuses absent keys, in bytes; 0 while there is none.
+    pub filter_bytes: u64,
 }
 
 /// The log, as the committer left it after its last group.

@@ -60,3 +60,89 @@ fn damage_met_in_the_log_is_counted() {
     assert_eq!(engine.stats().wal_checksum_errors, 1);
     assert_eq!(engine.stats().corrupt_reads, 0, "no run is damaged");
 }
+
+fn load(engine: &Engine, keys: impl Iterator<Item = u64>) {
+    let mut batch = Batch::new();
+    keys.for_each(|key| {
+        batch.put(key, key.to_le_bytes());
+    });
+    engine.write(batch).unwrap().wait().unwrap();
+    engine.flush().unwrap();
+}
+
+/// Asks for absent keys until every run has a filter.
+fn until_filtered(engine: &Engine) {
+    for round in 0..1000_u64 {
+        for key in 0..4096 {
+            assert_eq!(engine.get(1 << 40 | round << 20 | key).unwrap(), None);
+        }
+        if engine.stats().runs.iter().all(|run| run.filter_bytes > 0) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("no filters after four million searches in vain: {:?}", engine.stats());
+}
+
+#[test]
+fn runs_get_filters_once_searches_in_vain_pay_for_them() {
+    let engine = open(&SimDisk::new(), |options| options.max_runs = 64);
+    let runs = 3;
+    for run in 0..runs {
+        load(&engine, (0..20_000).map(|number| number * runs + run));
+    }
+    for key in (0..60_000).step_by(10) {
+        assert_eq!(engine.get(key).unwrap().as_deref(), Some(&key.to_le_bytes()[..]));
+    }
+    let before = engine.stats();
+    assert!(before.runs.iter().all(|run| run.filter_bytes == 0), "too early");
+    assert_eq!(
+        (before.vain_searches, before.filtered_searches),
+        (6_000, 0),
+        "a search in vain a key, on average"
+    );
+    until_filtered(&engine);
+    let made = engine.stats();
+    assert!(made.runs.iter().all(|run| run.filter_bytes == 20_000 * 12 / 64 * 8), "{:?}", made.runs);
+    for key in 0..60_000 {
+        assert_eq!(engine.get(key).unwrap().as_deref(), Some(&key.to_le_bytes()[..]));
+    }
+    engine.delete(7).unwrap();
+    assert_eq!(engine.get(7).unwrap(), None);
+    let after = engine.stats();
+    let (saved, vain) =
+        (after.filtered_searches - made.filtered_searches, after.vain_searches - made.vain_searches);
+    assert_eq!(saved + vain, 60_000, "keys of the oldest run take two, of the newest none");
+    assert!(vain < 60_000 / 25, "{vain} of 60,000 were let through");
+    assert_eq!((after.mispredicts, after.index_hits - made.index_hits), (0, 60_000));
+}
+
+#[test]
+fn filters_beyond_their_share_of_the_memory_are_not_made() {
+    let engine = open(&SimDisk::new(), |options| options.memory_budget = Some(1));
+    // A sixteenth of the smallest budget that is honoured is 1 MiB: room for 699,050 keys.
+    load(&engine, 0..400_000);
+    load(&engine, (0..400_000).map(|number| 1 << 32 | number));
+    for key in 0..120_000 {
+        assert_eq!(engine.get(1 << 50 | key).unwrap(), None);
+    }
+    let sizes = || engine.stats().runs.iter().map(|run| run.filter_bytes).collect::<Vec<_>>();
+    for _ in 0..1000 {
+        if sizes().iter().any(|&bytes| bytes > 0) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(sizes(), [600_000, 0], "the newer run has one");
+    assert_eq!(engine.get(5).unwrap().as_deref(), Some(&5_u64.to_le_bytes()[..]));
+}
+
+#[test]
+fn a_run_tells_how_well_its_index_fits() {
+    let engine = open(&SimDisk::new(), |_| ());
+    load(&engine, (0..50_000).map(|number| number * 1_000));
+    let even = engine.stats().runs[0].clone();
+    assert_eq!((even.entries, even.fallback_share), (50_000, 0.0));
+    assert!(even.index_leaves > 0 && even.bits_per_key > 0.0 && even.max_window >= 16);
+    assert!(even.epsilon_p50 <= even.epsilon_p99 && even.epsilon_p99 <= even.epsilon_max);
+}
