@@ -160,20 +160,18 @@ impl Cursor {
     ) -> Result<(), ReadError> {
         let (Source::Run(run), Some(head)) = (&self.source, self.head) else { return Ok(()) };
         let mask = if self.reverse { u64::MAX } else { 0 };
+        let goes_on = |key: u64| until.is_none_or(|until| key ^ mask < until);
         let mut left = 0;
         let mut step = |entry: EntryRef<'_>, is_tombstone: bool| {
-            if until.is_some_and(|until| entry.key ^ mask >= until) {
-                return ControlFlow::Break(());
-            }
             left += 1;
             if is_tombstone { ControlFlow::Continue(()) } else { visit(entry) }
         };
         let at = head.at as usize;
         if self.reverse {
-            run.walk((self.low..=at).rev(), keys_only, counters, &mut step)?;
+            run.walk(self.low..at + 1, true, keys_only, goes_on, counters, &mut step)?;
             self.high = at + 1 - left;
         } else {
-            run.walk(at..self.high, keys_only, counters, &mut step)?;
+            run.walk(at..self.high, false, keys_only, goes_on, counters, &mut step)?;
             self.low = at + left;
         }
         self.advance(counters)

@@ -47,10 +47,10 @@ impl Filter {
     fn place(&self, key: u64) -> (usize, u64) {
         // Two multiplications by odd constants: every bit of the key reaches every bit of the hash.
         let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let hash = (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        let at = (u128::from(hash) * self.words.len() as u128 >> 64) as usize;
+        let hash = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let at = ((u128::from(hash) * self.words.len() as u128) >> 64) as usize;
         // The high bits chose the word; the low ones, four times six of them, choose in it.
-        let bit = |shift: u32| 1_u64 << (hash >> shift & 63);
+        let bit = |shift: u32| 1_u64 << ((hash >> shift) & 63);
         (at, bit(0) | bit(6) | bit(12) | bit(18))
     }
 }
@@ -59,10 +59,13 @@ impl Filter {
 mod tests {
     use super::*;
 
-    fn share_let_through(keys: impl Iterator<Item = u64> + Clone, absent: impl Iterator<Item = u64>) -> f64 {
-        let mut filter = Filter::for_keys(keys.clone().count() as u64);
-        keys.clone().for_each(|key| filter.insert(key));
-        assert!(keys.clone().all(|key| filter.may_contain(key)), "a key that is there is refused");
+    fn share_let_through(keys: impl Iterator<Item = u64>, absent: impl Iterator<Item = u64>) -> f64 {
+        let keys: Vec<u64> = keys.collect();
+        let mut filter = Filter::for_keys(keys.len() as u64);
+        for &key in &keys {
+            filter.insert(key);
+        }
+        assert!(keys.iter().all(|&key| filter.may_contain(key)), "a key that is there is refused");
         let (mut asked, mut passed) = (0_u32, 0_u32);
         for key in absent {
             asked += 1;

@@ -1,13 +1,13 @@
 //! A run and the learned index over its key column, as one thing: find a key.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 use kyro_rmi::{Column, Probe, Rmi};
 use kyro_simd::prefetch;
-use kyro_snapshot::{Corrupt, Run, Stamp};
+use kyro_snapshot::{Corrupt, Record, Run, Stamp};
 
 use crate::counters::{Counters, Event};
 use crate::cursor::Read;
@@ -240,17 +240,28 @@ impl IndexedRun {
         read.map_err(|damage| self.corrupt(counters, &damage))
     }
 
-    /// Visits the versions at `positions`, each with whether it is a tombstone, until `visit` breaks.
+    /// Visits the versions at `positions`, in this direction, each with whether it is a tombstone, until `visit` breaks
+    /// or a key does not go on.
     #[inline]
     pub(crate) fn walk(
         &self,
-        positions: impl Iterator<Item = usize>,
+        positions: Range<usize>,
+        reverse: bool,
         keys_only: bool,
+        goes_on: impl Fn(u64) -> bool,
         counters: &Counters,
         visit: &mut impl FnMut(EntryRef<'_>, bool) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let walked =
-            if keys_only { self.walk_keys(positions, visit) } else { self.walk_values(positions, visit) };
+        let walked = if !keys_only {
+            self.run.visit(positions, reverse, goes_on, &mut |Record { key, offset, value }| {
+                let offset = self.offset_of(offset);
+                visit(EntryRef { key, offset, value: value.unwrap_or_default() }, value.is_none())
+            })
+        } else if reverse {
+            self.walk_keys(positions.rev(), goes_on, visit)
+        } else {
+            self.walk_keys(positions, goes_on, visit)
+        };
         walked.map_err(|damage| self.corrupt(counters, &damage))
     }
 
@@ -258,32 +269,17 @@ impl IndexedRun {
     fn walk_keys(
         &self,
         positions: impl Iterator<Item = usize>,
+        goes_on: impl Fn(u64) -> bool,
         visit: &mut impl FnMut(EntryRef<'_>, bool) -> ControlFlow<()>,
     ) -> Result<(), Corrupt> {
         for position in positions {
             let key = self.run.key(position)?;
+            if !goes_on(key) {
+                break;
+            }
             let Stamp { offset, is_tombstone } = self.run.stamp(position)?;
             let offset = self.offset_of(offset);
             if visit(EntryRef { key, offset, value: &[] }, is_tombstone).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn walk_values(
-        &self,
-        positions: impl Iterator<Item = usize>,
-        visit: &mut impl FnMut(EntryRef<'_>, bool) -> ControlFlow<()>,
-    ) -> Result<(), Corrupt> {
-        for position in positions {
-            let key = self.run.key(position)?;
-            let kyro_snapshot::Entry { offset, value } = self.run.entry(position)?;
-            let offset = self.offset_of(offset);
-            let is_tombstone = value.is_none();
-            let value = value.map_or(&[][..], |range| self.run.slice(range));
-            if visit(EntryRef { key, offset, value }, is_tombstone).is_break() {
                 break;
             }
         }
@@ -305,7 +301,9 @@ impl IndexedRun {
             if !go_on() || self.run.touch_keys(start..start + some.len()).is_err() {
                 return;
             }
-            some.iter().for_each(|&key| filter.insert(key));
+            for &key in some {
+                filter.insert(key);
+            }
         }
         // Where two were made at once, they are the same.
         drop(self.filter.set(filter));

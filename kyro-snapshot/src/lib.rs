@@ -35,6 +35,7 @@ mod mapping;
 mod run;
 pub mod salvage;
 mod verify;
+mod visit;
 mod writer;
 
 pub use error::{Corrupt, OpenError, WriteError};

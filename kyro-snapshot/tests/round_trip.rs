@@ -1,6 +1,8 @@
 //! What is written is what is read, against a plain vector.
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
+use std::ops::ControlFlow;
+
 use kyro_snapshot::{MAX_OFFSET, Mapping, Run, RunInfo, Stamp, Summary, Writer};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -60,6 +62,7 @@ fn check(rows: &Rows, file: Vec<u8>) {
     assert_eq!(part, rows[middle]);
     assert_eq!(run.iter().len(), rows.len());
 
+    check_visits(&run, rows);
     let mut last = (0, 0);
     run.verify(&mut |done, total| {
         assert!(done >= last.0 && done <= total);
@@ -73,6 +76,39 @@ fn check(rows: &Rows, file: Vec<u8>) {
         assert!((run.value_hint(index) as u64) < run.file_bytes());
     }
     assert_eq!(run.as_bytes().len() as u64, run.file_bytes());
+    check_visits(&run, rows);
+}
+
+/// Walks parts of the run both ways, ended by a key and by the visitor.
+fn check_visits(run: &Run<Mapping>, rows: &Rows) {
+    let parts = [0..rows.len(), rows.len() / 3..rows.len(), 0..rows.len() / 2, rows.len()..rows.len() + 9];
+    for part in parts {
+        let expected = &rows[part.start..part.end.min(rows.len())];
+        let middle = expected.get(expected.len() / 2).map_or(0, |row| row.0);
+        let most = expected.len() * 2 / 3;
+        for reverse in [false, true] {
+            let visited = |goes_on: &dyn Fn(u64) -> bool, most: usize| {
+                let mut visited = Vec::new();
+                let visit = &mut |record: kyro_snapshot::Record<'_>| {
+                    visited.push(own(record));
+                    if visited.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                };
+                run.visit(part.clone(), reverse, goes_on, visit).unwrap();
+                visited
+            };
+            let mut expected = expected.to_vec();
+            if reverse {
+                expected.reverse();
+            }
+            assert_eq!(visited(&|_| true, usize::MAX), expected);
+            let before = |key: u64| if reverse { key > middle } else { key < middle };
+            let up_to: Rows = expected.iter().filter(|row| before(row.0)).cloned().collect();
+            assert_eq!(visited(&before, usize::MAX), up_to);
+            if most > 0 {
+                assert_eq!(visited(&|_| true, most), expected[..most]);
+            }
+        }
+    }
 }
 
 fn own(record: kyro_snapshot::Record<'_>) -> (u64, u64, Option<Vec<u8>>) {
