@@ -126,7 +126,7 @@ fn a_lost_or_newer_manifest_is_refused_and_nothing_is_changed() {
     std::fs::write(&manifest, br#"{"kyrodb_manifest":9,"crc32":"00000000","body":{}}"#).unwrap();
     let before = contents(dir.path());
     match open(dir.path()) {
-        Err(OpenError::NewerFormat { found: 9, supported: 2, .. }) => {}
+        Err(OpenError::NewerFormat { found: 9, supported: 3, .. }) => {}
         other => panic!("{other:?}"),
     }
     assert!(contents(dir.path()) == before);
