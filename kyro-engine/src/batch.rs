@@ -20,7 +20,7 @@
 
 use std::ops::RangeInclusive;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{BufMut, Bytes};
 
 use crate::conditions::{Condition, Precondition};
 
@@ -234,59 +234,55 @@ pub(crate) enum PayloadError {
 pub(crate) fn first_operation(payload: &Bytes) -> usize {
     let Ok(mut operations) = Operations::new(payload.clone()) else { return payload.len() };
     operations.next();
-    payload.len() - operations.rest.len()
+    operations.at
 }
 
 /// Reads the operations of one frame's payload, in order.
 #[derive(Debug)]
 pub(crate) struct Operations {
-    rest: Bytes,
-    total: usize,
+    payload: Bytes,
+    at: usize,
     format: u8,
 }
 
 impl Operations {
     pub(crate) fn new(payload: Bytes) -> Result<Self, PayloadError> {
-        let mut rest = payload;
-        let total = rest.len();
-        match rest.try_get_u8() {
-            Ok(format @ FIRST_FORMAT..=PAYLOAD_FORMAT) => Ok(Self { rest, total, format }),
-            Ok(found) if found > PAYLOAD_FORMAT => Err(PayloadError::NewerFormat { found }),
-            Ok(_) => Err(PayloadError::Malformed { at: 0, reason: "unknown format" }),
-            Err(_) => Err(PayloadError::Malformed { at: 0, reason: "empty" }),
+        match payload.first() {
+            Some(&format @ FIRST_FORMAT..=PAYLOAD_FORMAT) => Ok(Self { payload, at: 1, format }),
+            Some(&found) if found > PAYLOAD_FORMAT => Err(PayloadError::NewerFormat { found }),
+            Some(_) => Err(PayloadError::Malformed { at: 0, reason: "unknown format" }),
+            None => Err(PayloadError::Malformed { at: 0, reason: "empty" }),
         }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Operation, PayloadError> {
-        let at = self.total - self.rest.len();
+        let at = self.at;
         let short = PayloadError::Malformed { at, reason: "cut short" };
-        let kind = self.rest.try_get_u8().map_err(|_| short)?;
+        let [kind] = self.take().ok_or(short)?;
         match kind {
             PUT => {
-                let key = self.rest.try_get_u64_le().map_err(|_| short)?;
+                let key = self.number().ok_or(short)?;
                 let value = self.blob().ok_or(short)?;
                 Ok(Operation::Put { key, value })
             }
-            DELETE => {
-                let key = self.rest.try_get_u64_le().map_err(|_| short)?;
-                Ok(Operation::Delete { key })
-            }
+            DELETE => Ok(Operation::Delete { key: self.number().ok_or(short)? }),
             DELETE_RANGE if self.format >= RANGES_FORMAT => {
-                let from = self.rest.try_get_u64_le().map_err(|_| short)?;
-                let to = self.rest.try_get_u64_le().map_err(|_| short)?;
+                let from = self.number().ok_or(short)?;
+                let to = self.number().ok_or(short)?;
                 Ok(Operation::DeleteRange { from, to })
             }
             APPEND => Ok(Operation::Append { payload: self.blob().ok_or(short)? }),
             // Nothing else is in its frame: it takes effect between frames.
             SWITCH if self.format >= PAYLOAD_FORMAT && at == 1 => {
-                let version = self.rest.try_get_u64_le().map_err(|_| short)?;
-                let is_layer = match self.rest.try_get_u8().map_err(|_| short)? {
-                    0 => false,
-                    1 => true,
+                let version = self.number().ok_or(short)?;
+                let is_layer = match self.take().ok_or(short)? {
+                    [0] => false,
+                    [1] => true,
                     _ => return Err(PayloadError::Malformed { at, reason: "neither a version nor a layer" }),
                 };
                 let label = self.blob().ok_or(short)?;
-                if !self.rest.is_empty() {
+                if self.at < self.payload.len() {
                     return Err(PayloadError::Malformed { at, reason: "a switch is not alone" });
                 }
                 Ok(Operation::Switch(Switch { version, is_layer, label }))
@@ -295,9 +291,27 @@ impl Operations {
         }
     }
 
+    #[inline]
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let taken = *self.payload.get(self.at..)?.first_chunk()?;
+        self.at += N;
+        Some(taken)
+    }
+
+    #[inline]
+    fn number(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    #[inline]
     fn blob(&mut self) -> Option<Bytes> {
-        let len = self.rest.try_get_u32_le().ok()? as usize;
-        (len <= self.rest.len()).then(|| self.rest.split_to(len))
+        let len = u32::from_le_bytes(self.take()?) as usize;
+        let from = self.at;
+        if len > self.payload.len() - from {
+            return None;
+        }
+        self.at += len;
+        Some(self.payload.slice(from..from + len))
     }
 }
 
@@ -305,12 +319,12 @@ impl Iterator for Operations {
     type Item = Result<Operation, PayloadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
+        if self.at >= self.payload.len() {
             return None;
         }
         let operation = self.read();
         if operation.is_err() {
-            self.rest.clear();
+            self.at = self.payload.len();
         }
         Some(operation)
     }

@@ -68,6 +68,19 @@ const FIRST_TABLE_SLOTS: usize = 64;
 const NUMBER_BITS: u32 = 40;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 
+/// How many keys ahead of their turn a cache line is asked for.
+const AHEAD: usize = 16;
+
+/// Versions of each key from which a table is filled from the one before it and not from the versions.
+const MANY_VERSIONS: usize = 4;
+
+/// Versions whose turn comes in a moment.
+#[derive(Default)]
+struct Ahead {
+    waiting: [Option<(u64, Version)>; AHEAD],
+    next: usize,
+}
+
 /// Memory a version takes beside its value, and bytes a frame takes in the log beside its payload; by estimate.
 const ENTRY_BYTES: u64 = 160;
 const FRAME_BYTES: u64 = 64;
@@ -129,13 +142,16 @@ impl Delta {
         let bytes = payload.len() as u64;
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let mut deleted = Vec::new();
+        let mut ahead = Ahead::default();
         for operation in Operations::new(payload)? {
             let offset = first_offset + applied.operations;
             match operation? {
                 Operation::Put { key, value } => {
-                    self.insert(&mut keys, key, Version { offset, value: Some(value) });
+                    self.insert_later(&mut keys, &mut ahead, key, Version { offset, value: Some(value) });
                 }
-                Operation::Delete { key } => self.insert(&mut keys, key, Version { offset, value: None }),
+                Operation::Delete { key } => {
+                    self.insert_later(&mut keys, &mut ahead, key, Version { offset, value: None });
+                }
                 Operation::DeleteRange { from, to } => deleted.push(RangeTombstone { from, to, offset }),
                 Operation::Append { .. } => {
                     applied.first_event.get_or_insert(offset);
@@ -144,6 +160,11 @@ impl Delta {
                 Operation::Switch(_) => {}
             }
             applied.operations += 1;
+        }
+        // The oldest of those that still wait is where the next would go.
+        ahead.waiting.rotate_left(ahead.next % AHEAD);
+        for (key, version) in ahead.waiting.into_iter().flatten() {
+            self.insert(&mut keys, key, version);
         }
         if !deleted.is_empty() {
             let mut ranges = RangeTombstones::clone(&self.ranges.load());
@@ -221,10 +242,20 @@ impl Delta {
         versions
     }
 
+    /// As [`insert`](Self::insert), after a few more: the cache line that it needs is asked for now.
+    fn insert_later(&self, keys: &mut usize, ahead: &mut Ahead, key: u64, version: Version) {
+        self.prefetch(key);
+        let place = ahead.next % AHEAD;
+        ahead.next += 1;
+        if let Some((key, version)) = ahead.waiting[place].replace((key, version)) {
+            self.insert(keys, key, version);
+        }
+    }
+
     fn insert(&self, keys: &mut usize, key: u64, version: Version) {
         let mut number = self.newest.load(Ordering::Relaxed);
         if self.tables[number].get().is_none_or(|table| *keys * 2 >= table.len()) && number + 1 < TABLES {
-            self.grow(number);
+            self.grow(number, *keys);
             number += 1;
         }
         let Some(table) = self.tables[number].get() else { return };
@@ -235,14 +266,29 @@ impl Delta {
     }
 
     /// Fills a table of twice the size and makes it the newest.
-    fn grow(&self, number: usize) {
+    fn grow(&self, number: usize, keys: usize) {
         let slots = FIRST_TABLE_SLOTS << (number + 1);
         let next = self.tables[number + 1].get_or_init(|| table(slots));
-        for slot in self.tables[number].get().into_iter().flatten() {
-            let slot = slot.load(Ordering::Relaxed);
-            if let Some(entry) = self.entry(slot) {
-                let (at, _) = self.locate(next, entry.key);
-                next[at].store(slot, Ordering::Relaxed);
+        let versions = self.entries.count();
+        if versions > keys.saturating_mul(MANY_VERSIONS) {
+            for slot in self.tables[number].get().into_iter().flatten() {
+                let slot = slot.load(Ordering::Relaxed);
+                if let Some(entry) = self.entry(slot) {
+                    let (at, _) = self.locate(next, entry.key);
+                    next[at].store(slot, Ordering::Relaxed);
+                }
+            }
+        } else {
+            // In the order they were written: from memory that is read ahead, to lines that are asked for ahead.
+            let mask = slots - 1;
+            for at in 0..versions {
+                if let Some(soon) = self.entries.get(at + AHEAD) {
+                    prefetch(next, self.hash(soon.key) as usize & mask);
+                }
+                let Some(entry) = self.entries.get(at) else { continue };
+                // The newest version of a key comes last.
+                let (place, _) = self.locate(next, entry.key);
+                next[place].store(self.fingerprint(entry.key) | (at as u64 + 1), Ordering::Relaxed);
             }
         }
         self.newest.store(number + 1, Ordering::Release);
