@@ -14,6 +14,9 @@ use crate::triggers::Compacted;
 /// Longest pause between two tries of something that fails.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
+/// After which a writer looks again whether the engine still works.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
 /// Wakes one thread. Rings that come while it works are one.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
@@ -25,6 +28,29 @@ pub(crate) struct Bell {
 struct Rung {
     due: bool,
     stop: bool,
+}
+
+/// Where writers wait for a flush to make room in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Room {
+    /// Waits until something has changed that may have made room, or after a while.
+    pub(crate) fn wait_while(&self, is_full: impl Fn() -> bool) {
+        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_full() {
+            drop(self.changed.wait_timeout(guard, LONGEST_WAIT));
+        }
+    }
+
+    /// Something has changed. The lock orders this against a writer that has looked and does not sleep yet.
+    pub(crate) fn changed(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
 }
 
 /// What a thread of the maintenance is told.
@@ -121,6 +147,7 @@ fn run(
             Err(error) => {
                 shared.note_failure(&error);
                 shared.health.set_failure(chore, Some(describe(&error)));
+                shared.room.changed();
                 let pause = backoff.map_or(Duration::from_millis(50), |pause| pause * 2);
                 backoff = Some(pause.min(MAX_BACKOFF));
             }

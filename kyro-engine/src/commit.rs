@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::WriteError;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::gates::{Gates, Opening};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The offsets a batch was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +40,17 @@ impl Commit {
     /// # Errors
     /// See [`WriteError`]; only [`WriteError::CommitUnknown`] leaves the outcome open.
     pub fn wait(self) -> Result<Committed, WriteError> {
-        let mut state = self.slot.lock();
+        let Slot { gates, gate, .. } = &*self.slot;
         loop {
-            if let Some(result) = state.result.take() {
-                return result;
-            }
-            state = self.slot.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let ticket = {
+                let mut state = self.slot.lock();
+                if let Some(result) = state.result.take() {
+                    return result;
+                }
+                state.sleeps = true;
+                gates.ticket(*gate)
+            };
+            gates.wait(*gate, ticket);
         }
     }
 }
@@ -66,15 +72,30 @@ impl Future for Commit {
 struct State {
     result: Option<Result<Committed, WriteError>>,
     waker: Option<Waker>,
+    /// Whether a thread sleeps at the gate, or is about to.
+    sleeps: bool,
 }
 
-#[derive(Default)]
 struct Slot {
     state: Mutex<State>,
-    filled: Condvar,
+    gates: Arc<Gates>,
+    gate: usize,
 }
 
 impl Slot {
+    /// Puts the result there, and wakes a task. Gives the gate where a thread sleeps.
+    fn put(&self, result: Result<Committed, WriteError>) -> Option<usize> {
+        let mut state = self.lock();
+        state.result = Some(result);
+        let waker = state.waker.take();
+        let gate = state.sleeps.then_some(self.gate);
+        drop(state);
+        if let Some(waker) = waker {
+            wake(waker);
+        }
+        gate
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,9 +112,10 @@ impl fmt::Debug for Promise {
     }
 }
 
-/// A commit and its promise.
-pub(crate) fn pair() -> (Promise, Commit) {
-    let slot = Arc::new(Slot::default());
+/// A commit and its promise, which wait for the group that comes next.
+pub(crate) fn pair(gates: &Arc<Gates>) -> (Promise, Commit) {
+    let slot = Slot { state: Mutex::default(), gates: Arc::clone(gates), gate: gates.current() };
+    let slot = Arc::new(slot);
     (Promise { slot: Some(Arc::clone(&slot)) }, Commit { slot })
 }
 
@@ -102,16 +124,19 @@ impl Promise {
         self.complete(result);
     }
 
+    /// As [`fill`](Self::fill), where many are filled: whoever sleeps is woken only when `opening` is
+    /// [opened](Gates::open).
+    pub(crate) fn fill_later(mut self, result: Result<Committed, WriteError>, opening: &mut Opening) {
+        if let Some(slot) = self.slot.take() {
+            opening.add(slot.put(result));
+        }
+    }
+
     fn complete(&mut self, result: Result<Committed, WriteError>) {
         let Some(slot) = self.slot.take() else { return };
-        let mut state = slot.lock();
-        state.result = Some(result);
-        let waker = state.waker.take();
-        drop(state);
-        slot.filled.notify_one();
-        if let Some(waker) = waker {
-            wake(waker);
-        }
+        let mut opening = Opening::default();
+        opening.add(slot.put(result));
+        slot.gates.open(opening);
     }
 }
 
@@ -132,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_filled_promise_answers_a_waiter_on_another_thread() {
-        let (promise, commit) = pair();
+        let (promise, commit) = pair(&Arc::default());
         let waiter = std::thread::spawn(move || commit.wait());
         promise.fill(Ok(Committed { first_offset: 3, last_offset: 4 }));
         assert_eq!(waiter.join().unwrap().unwrap(), Committed { first_offset: 3, last_offset: 4 });
@@ -140,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_dropped_promise_leaves_the_outcome_unknown() {
-        let (promise, commit) = pair();
+        let (promise, commit) = pair(&Arc::default());
         drop(promise);
         assert!(matches!(commit.wait(), Err(WriteError::CommitUnknown { .. })));
     }
@@ -155,7 +180,7 @@ mod tests {
         }
         let flag = Arc::new(Flag(std::sync::atomic::AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&flag));
-        let (promise, mut commit) = pair();
+        let (promise, mut commit) = pair(&Arc::default());
         assert!(Pin::new(&mut commit).poll(&mut Context::from_waker(&waker)).is_pending());
         promise.fill(Err(WriteError::EmptyBatch));
         assert!(flag.0.load(std::sync::atomic::Ordering::SeqCst));

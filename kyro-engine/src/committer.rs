@@ -18,6 +18,7 @@ use kyro_wal::SpareJob;
 use crate::commit::{Committed, Promise};
 use crate::conditions::{GroupState, Precondition};
 use crate::error::WriteError;
+use crate::gates::Opening;
 use crate::options::Durability;
 use crate::queue::{Patience, Request, Requests, Write};
 use crate::reading::Reading;
@@ -38,6 +39,10 @@ const MAX_LINGER: Duration = Duration::from_millis(1);
 
 /// And for so many quarters of those who are expected: the last ones get ready while the sync runs.
 const EXPECTED_PARTS: usize = 3;
+
+/// Few writers, each of whom comes again sooner than a thread is woken: the committer looks out for them this long.
+const FEW_WRITERS: usize = 2;
+const SPIN: Duration = Duration::from_micros(25);
 
 /// Size of a segment that is begun while the disk is full.
 const SMALL_SEGMENT: u64 = 64 << 10;
@@ -79,6 +84,8 @@ pub(crate) struct Committer {
     group: Group,
     /// Written since the last sync.
     unsynced: bool,
+    /// Whether there is another processor for a writer, so that it helps to look for its next batch without sleeping.
+    spins: bool,
     /// The last group has no witness yet.
     unconfirmed: bool,
     last_sync: Instant,
@@ -116,6 +123,7 @@ impl Committer {
             spare_jobs,
             group: Group::default(),
             unsynced: false,
+            spins: std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1),
             last_sync: Instant::now(),
             expected_batches: 0,
             sync_time: Duration::ZERO,
@@ -125,6 +133,9 @@ impl Committer {
     /// Serves requests until it is told to close. However it ends, everything that waits is then answered.
     pub(crate) fn run(mut self) {
         loop {
+            if self.spins && self.expected_batches > 0 && self.expected_batches <= FEW_WRITERS {
+                self.requests.spin(SPIN);
+            }
             match self.requests.next(self.patience()) {
                 Some(request) => {
                     if matches!(self.serve(request), Next::Stop) {
@@ -299,9 +310,11 @@ impl Committer {
     fn finish_group(&mut self) {
         let outcome = self.commit_pending();
         if let Err(error) = &outcome {
+            let mut opening = Opening::default();
             for pending in self.group.pending.drain(..) {
-                pending.promise.fill(Err(error.clone()));
+                pending.promise.fill_later(Err(error.clone()), &mut opening);
             }
+            self.shared.queue.gates.open(opening);
         }
         for (promise, error) in self.group.refused.drain(..) {
             // Where what it failed on was not written either, it says no more than that.
@@ -375,10 +388,12 @@ impl Committer {
         // Whoever waits now and whoever is about to be answered: as many may be in the next group.
         self.expected_batches = self.group.pending.len() + self.requests.batches();
         self.shared.visible.publish(next);
+        let mut opening = Opening::default();
         for Pending { first_offset, operations, promise, .. } in self.group.pending.drain(..) {
             let last_offset = first_offset + u64::from(operations) - 1;
-            promise.fill(Ok(Committed { first_offset, last_offset }));
+            promise.fill_later(Ok(Committed { first_offset, last_offset }), &mut opening);
         }
+        self.shared.queue.gates.open(opening);
         Ok(())
     }
 

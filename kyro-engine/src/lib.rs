@@ -49,6 +49,7 @@ mod filters;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod gates;
 mod histogram;
 mod index_quality;
 mod indexed_run;

@@ -170,6 +170,7 @@ impl FlushTurn<'_> {
                 },
             )?;
         }
+        self.shared.room.changed();
         let stats = &self.shared.maintenance;
         stats.flushes.fetch_add(u64::from(run.is_some()), Ordering::Relaxed);
         stats.flushed_at_millis.store(self.shared.millis(), Ordering::Relaxed);

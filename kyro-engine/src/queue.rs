@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
@@ -14,7 +14,9 @@ use crate::commit::Promise;
 use crate::conditions::Precondition;
 use crate::delta::Delta;
 use crate::error::{CloseError, MaintenanceError, WriteError};
+use crate::gates::Gates;
 use crate::stalls::{Stall, Stalls};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::versions::Change;
 
@@ -81,6 +83,10 @@ pub(crate) struct Queue {
     room: Condvar,
     max_batches: usize,
     max_bytes: u64,
+    /// Where those sleep who wait for their answers.
+    pub(crate) gates: Arc<Gates>,
+    /// Counts what was put here, for a committer that looks without the lock.
+    arrivals: AtomicUsize,
     /// Writes held back, here and before.
     pub(crate) stalls: Stalls,
 }
@@ -118,6 +124,8 @@ impl Queue {
             room: Condvar::new(),
             max_batches: max_batches.max(1),
             max_bytes: MAX_QUEUED_BYTES,
+            gates: Arc::default(),
+            arrivals: AtomicUsize::new(0),
             stalls: Stalls::default(),
         }
     }
@@ -188,6 +196,7 @@ impl Queue {
             wake = waiting.batches >= waiting.wake_at;
         }
         waiting.requests.push_back(request);
+        self.arrivals.fetch_add(1, Ordering::Release);
         if wake && std::mem::take(&mut waiting.committer_sleeps) {
             drop(waiting);
             self.arrived.notify_one();
@@ -261,8 +270,23 @@ impl Requests {
         std::mem::swap(&mut self.taken, &mut waiting.requests);
         self.taken_batches = std::mem::take(&mut waiting.batches);
         waiting.bytes = 0;
+        self.queue.gates.turn();
         if waiting.writers_asleep > 0 {
             self.queue.room.notify_all();
+        }
+    }
+
+    /// Looks for a while whether anything comes, without sleeping: for less than it takes to be woken.
+    pub(crate) fn spin(&self, longest: Duration) {
+        let seen = self.queue.arrivals.load(Ordering::Acquire);
+        if !self.taken.is_empty() || !self.queue.lock().requests.is_empty() {
+            return;
+        }
+        let start = Instant::now();
+        while self.queue.arrivals.load(Ordering::Acquire) == seen && start.elapsed() < longest {
+            for _ in 0..8 {
+                std::hint::spin_loop();
+            }
         }
     }
 
@@ -291,13 +315,11 @@ impl Drop for Requests {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::commit;
 
     fn write(bytes: usize) -> (Write, commit::Commit) {
-        let (promise, commit) = commit::pair();
+        let (promise, commit) = commit::pair(&Arc::default());
         (
             Write {
                 payload: Bytes::from(vec![0; bytes]),

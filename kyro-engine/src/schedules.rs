@@ -27,7 +27,7 @@ fn explore(body: fn()) {
 }
 
 fn write() -> (Write, commit::Commit) {
-    let (promise, commit) = commit::pair();
+    let (promise, commit) = commit::pair(&Arc::default());
     let payload = Bytes::from_static(b"x");
     (Write { payload, operations: 1, conditions: Vec::new(), grows: true, sync: false, promise }, commit)
 }
@@ -73,8 +73,8 @@ fn every_writer_is_answered_once() {
 #[test]
 fn an_awaited_commit_is_woken() {
     explore(|| {
-        let (answered, commit) = commit::pair();
-        let (dropped, other) = commit::pair();
+        let (answered, commit) = commit::pair(&Arc::default());
+        let (dropped, other) = commit::pair(&Arc::default());
         let committer = thread::spawn(move || {
             answered.fill(Ok(Committed { first_offset: 7, last_offset: 7 }));
             drop(dropped);

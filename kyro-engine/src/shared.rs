@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use kyro_wal::storage::{Storage, is_storage_full};
 
-use crate::background::Bell;
+use crate::background::{Bell, Room};
 use crate::ballast::Ballast;
 use crate::counters::Counters;
 use crate::error::MaintenanceError;
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     /// Held by whoever removes runs that a merge has replaced, and by whoever needs the runs that the manifest names to
     /// keep their names.
     pub(crate) run_names: Mutex<()>,
+    /// Where writers wait for a flush.
+    pub(crate) room: Room,
     /// Wakes the thread that flushes.
     pub(crate) flusher: Bell,
     /// Wakes the thread that merges.
@@ -93,6 +95,7 @@ impl Shared {
             merge_turn: Mutex::default(),
             index_turn: Mutex::default(),
             run_names: Mutex::default(),
+            room: Room::default(),
             flusher: Bell::default(),
             compactor,
             next_run: AtomicU64::new(named.next_run),

@@ -87,6 +87,7 @@ impl Threads {
 impl Running {
     fn stop(self, shared: &Shared) -> Result<(), CloseError> {
         shared.health.close();
+        shared.room.changed();
         // First whoever needs the committer, then the committer.
         shared.compactor.stop();
         shared.flusher.stop();

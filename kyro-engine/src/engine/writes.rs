@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Engine;
 use crate::batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
@@ -160,7 +160,7 @@ impl Engine {
                 return Err(WriteError::Busy { reason });
             }
             self.shared.flusher.ring();
-            std::thread::sleep(Duration::from_millis(1));
+            self.shared.room.wait_while(|| self.shared.is_over_budget());
         }
         if let Some(start) = stalled {
             self.shared.queue.stalls.waited(Stall::Memory, start);
@@ -191,7 +191,7 @@ impl Engine {
         if batch.range_deletes() > 0 {
             self.admit_ranges(batch.range_deletes())?;
         }
-        let (promise, commit) = commit::pair();
+        let (promise, commit) = commit::pair(&self.shared.queue.gates);
         let operations = batch.len() as u32;
         let conditions = batch.take_conditions();
         let grows = batch.grows();
