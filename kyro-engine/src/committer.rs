@@ -84,8 +84,8 @@ pub(crate) struct Committer {
     group: Group,
     /// Written since the last sync.
     unsynced: bool,
-    /// Whether there is another processor for a writer, so that it helps to look for its next batch without sleeping.
-    spins: bool,
+    /// So many writers are looked out for without sleeping: none where they have no processor beside this thread's.
+    few_writers: usize,
     /// The last group has no witness yet.
     unconfirmed: bool,
     last_sync: Instant,
@@ -123,7 +123,10 @@ impl Committer {
             spare_jobs,
             group: Group::default(),
             unsynced: false,
-            spins: std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1),
+            few_writers: match std::thread::available_parallelism() {
+                Ok(processors) if processors.get() > 1 => FEW_WRITERS,
+                _ => 0,
+            },
             last_sync: Instant::now(),
             expected_batches: 0,
             sync_time: Duration::ZERO,
@@ -133,7 +136,7 @@ impl Committer {
     /// Serves requests until it is told to close. However it ends, everything that waits is then answered.
     pub(crate) fn run(mut self) {
         loop {
-            if self.spins && self.expected_batches > 0 && self.expected_batches <= FEW_WRITERS {
+            if (1..=self.few_writers).contains(&self.expected_batches) {
                 self.requests.spin(SPIN);
             }
             match self.requests.next(self.patience()) {
