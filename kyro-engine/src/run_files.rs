@@ -1,6 +1,7 @@
 //! Run files and their index files on disk: written, published by name, opened.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -181,7 +182,10 @@ pub(crate) fn build_index(
 
 /// The bytes of a new index. The key column must have been verified.
 pub(crate) fn train(run: &Run<Bytes>) -> Result<Vec<u8>, String> {
-    let index = Rmi::build(run.keys(), &BuildOptions::default()).map_err(|error| error.to_string())?;
+    let mut options = BuildOptions::default();
+    // Beside readers and writers: one thread is what maintenance takes.
+    options.threads = Some(NonZeroUsize::MIN);
+    let index = Rmi::build(run.keys(), &options).map_err(|error| error.to_string())?;
     index.encode(&column_of(run)).map_err(|error| error.to_string())
 }
 

@@ -51,7 +51,9 @@ fn rust() {
     let test = std::env::current_exe().unwrap();
     let client = test.ancestors().nth(2).unwrap().join("examples/client");
     if !client.exists() {
-        let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", "kyro-http", "--example", "client"]).status();
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "-q", "-p", "kyro-http", "--example", "client"])
+            .status();
         assert!(built.unwrap().success());
     }
     let output = Command::new(client).arg(server.address.to_string()).output().unwrap();

@@ -1,6 +1,7 @@
 //! What a caller may say about a build. Nothing has to be said.
 
 use crate::stats::RootKind;
+use core::num::NonZeroUsize;
 
 /// How to build an index. The defaults fit every data set: what depends on the data is chosen from the data.
 #[non_exhaustive]
@@ -14,4 +15,21 @@ pub struct BuildOptions {
     ///
     /// Separators have windows of 32 keys, whatever [`window`](Self::window) says.
     pub root: Option<RootKind>,
+    /// On how many threads the keys are verified: at most one for a million of them. `None` (the default) takes as many
+    /// as the system says there are processors for; training, and everything without the feature `std`, is on the
+    /// caller's thread.
+    ///
+    /// The bytes of the index do not depend on it.
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl BuildOptions {
+    /// How many threads that is.
+    pub(crate) fn threads(&self) -> usize {
+        #[cfg(feature = "std")]
+        let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        #[cfg(not(feature = "std"))]
+        let processors = || 1;
+        self.threads.map_or_else(processors, NonZeroUsize::get)
+    }
 }

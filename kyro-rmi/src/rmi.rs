@@ -221,7 +221,7 @@ impl<B: AsRef<[u8]>> Rmi<B> {
     /// # Errors
     /// [`VerifyError`] with the first key whose answer would need the fallback.
     pub fn verify(&self, keys: &[u64]) -> Result<(), VerifyError> {
-        verify::verify(&self.model, self.body(), keys, self.searcher).map(|_| ())
+        verify::verify(&self.model, self.body(), keys, self.searcher, 1).map(|_| ())
     }
 
     /// Words and blocks.

@@ -69,7 +69,7 @@ fn train_and_verify(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildEr
     drop((words, blocks));
     let body = bytes.get(format::HEADER..).unwrap_or_default();
     let Measured { epsilon_p50, epsilon_p99, epsilon_max, max_steps } =
-        verify::verify(&model, body, keys, Searcher::new())?;
+        verify::verify(&model, body, keys, Searcher::new(), options.threads())?;
     stats = Stats { epsilon_p50, epsilon_p99, epsilon_max, max_steps, ..stats };
     let header = format::header(&column, &model, &stats, word_count, block_count);
     bytes.splice(..format::HEADER, header);

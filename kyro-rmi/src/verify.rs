@@ -1,5 +1,7 @@
 //! Every key through the finished records, before anyone sees them.
 
+mod parts;
+
 use crate::entry::{Entry, Kind};
 use crate::error::VerifyError;
 use crate::fence::{self, SEGMENTS};
@@ -27,11 +29,14 @@ type Histogram = [u64; 65];
 /// grids and sorted separators send a larger key to the same interval or a later one, and within an interval a
 /// prediction grows with the key. So the window of a key between two neighbours starts between theirs, not after the
 /// larger one's position, and ends after the smaller one's.
+///
+/// On up to `threads` threads, where there are keys enough for them.
 pub(crate) fn verify(
     model: &Model,
     body: &[u8],
     keys: &[u64],
     searcher: Searcher,
+    threads: usize,
 ) -> Result<Measured, VerifyError> {
     if keys.len() as u64 != model.window.total {
         return Err(VerifyError::Keys { expected: model.window.total, found: keys.len() as u64 });
@@ -42,7 +47,9 @@ pub(crate) fn verify(
     if (keys.len() as u64) < model.window.keys as u64 {
         return Ok(Measured { max_steps, ..Measured::default() });
     }
-    let histogram = searcher.run(EveryKey { model, body, keys })?;
+    let histogram =
+        parts::every_key(EveryKey { model, body, keys, from: 0, to: keys.len() }, searcher, threads)?;
+    searcher.run(Ends { model, body, keys })?;
     let quantile = |share: u64| {
         let wanted = (keys.len() as u64).div_ceil(100) * share;
         let mut seen = 0;
@@ -60,24 +67,29 @@ pub(crate) fn verify(
     })
 }
 
-/// A check of every key as an operation, compiled as a whole for each level.
+/// A check of every key from position `from` up to `to` as an operation, compiled as a whole for each level.
+#[derive(Clone, Copy)]
 struct EveryKey<'a> {
     model: &'a Model,
     body: &'a [u8],
     keys: &'a [u64],
+    from: usize,
+    to: usize,
 }
 
 impl Operation for EveryKey<'_> {
     type Output = Result<Histogram, VerifyError>;
 
-    /// Checks each key, which must lie in its window, the keys around it where another interval starts, and the ends.
+    /// Checks each key, which must lie in its window, and the keys around it where another interval starts.
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> Result<Histogram, VerifyError> {
-        let Self { model, body, keys } = self;
+        let Self { model, body, keys, from, to } = self;
         let length = model.window.keys as u64;
         let mut histogram = [0; 65];
-        let (mut before, mut interval) = (None, u64::MAX);
-        for (position, &key) in (0u64..).zip(keys) {
+        // What the part before ended with, so that its last interval is told from the first one here.
+        let mut before = from.checked_sub(1).and_then(|before| keys.get(before).copied());
+        let mut interval = before.map_or(u64::MAX, |before| model.place(kernel, body, before).first);
+        for (position, &key) in (from as u64..).zip(keys.get(from..to).unwrap_or_default()) {
             let place = model.place(kernel, body, key);
             let start = model.window.start(place);
             if position.wrapping_sub(start) >= length {
@@ -98,17 +110,30 @@ impl Operation for EveryKey<'_> {
             }
             before = Some(key);
         }
-        let total = keys.len() as u64;
-        let ends = [0, u64::MAX, before.unwrap_or(0).saturating_add(1)];
-        for (key, present) in ends.into_iter().zip([
-            keys.first() == Some(&0),
-            before == Some(u64::MAX),
-            before == Some(u64::MAX),
-        ]) {
-            let position = if key == 0 { 0 } else { total - u64::from(present) };
-            check_one(kernel, model, body, key, position)?;
-        }
         Ok(histogram)
+    }
+}
+
+/// A check of the ends of the key range as an operation.
+struct Ends<'a> {
+    model: &'a Model,
+    body: &'a [u8],
+    keys: &'a [u64],
+}
+
+impl Operation for Ends<'_> {
+    type Output = Result<(), VerifyError>;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> Result<(), VerifyError> {
+        let Self { model, body, keys } = self;
+        let (total, last) = (keys.len() as u64, keys.last().copied());
+        let has_max = last == Some(u64::MAX);
+        check_one(kernel, model, body, 0, 0)?;
+        for key in [u64::MAX, last.unwrap_or(0).saturating_add(1)] {
+            check_one(kernel, model, body, key, total - u64::from(has_max))?;
+        }
+        Ok(())
     }
 }
 
