@@ -8,7 +8,7 @@ pub use writes::WriteOptions;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::bounded;
 use kyro_wal::storage::{RealStorage, Storage};
@@ -18,6 +18,7 @@ use crate::error::{CloseError, MaintenanceError, OpenError, ReadError, WriteErro
 use crate::maintenance::{self, FlushReport, IndexReport, WarmReport};
 use crate::open::{Opened, open};
 use crate::options::Options;
+use crate::pace;
 use crate::queue::Request;
 use crate::replay::Replay;
 use crate::shared::Shared;
@@ -131,6 +132,15 @@ impl Engine {
     /// See [`MaintenanceError`]; the state before stays in force.
     pub fn compact(&self) -> Result<CompactReport, MaintenanceError> {
         self.shared.compact().inspect_err(|error| self.shared.note_failure(error))
+    }
+
+    /// As [`Engine::compact`], until `cancel` becomes true: the merge ends at its next block of output, what it wrote
+    /// goes, and what was flushed stays flushed.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Cancelled`]; otherwise as [`Engine::compact`].
+    pub fn compact_unless(&self, cancel: &Arc<AtomicBool>) -> Result<CompactReport, MaintenanceError> {
+        pace::cancellable(cancel, || self.compact())
     }
 
     /// Brings every live key under a verified index: flushes, and counts what the runs' indexes answer for.

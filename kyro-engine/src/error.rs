@@ -221,6 +221,9 @@ pub enum MaintenanceError {
     /// The engine is closed.
     #[error("the engine is closed")]
     Closed,
+    /// Whoever asked for it took it back. The state before stays in force.
+    #[error("it was cancelled; nothing has changed")]
+    Cancelled,
 }
 
 /// Why [`Engine::close`](crate::Engine::close) could not leave the clean-shutdown mark. Everything acknowledged

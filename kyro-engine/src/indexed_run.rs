@@ -107,6 +107,11 @@ impl IndexedRun {
         if probe.mispredicted { self.search(key, counters) } else { Ok(probe) }
     }
 
+    /// Entries of the window that the index predicts for `key`.
+    pub(crate) fn window_len(&self, key: u64) -> usize {
+        self.index.window(key).len()
+    }
+
     #[cold]
     fn touch_window(&self, key: u64, counters: &Counters) -> Result<(), ReadError> {
         // The neighbours of the window tell whether the window was right, so they count as read.
@@ -367,6 +372,7 @@ impl IndexedRun {
             entries: self.len(),
             tombstones: self.tombstones(),
             bytes: self.file_bytes(),
+            value_bytes: self.run.value_bytes(),
             index_bytes: index.bytes,
             index_leaves: index.leaves,
             epsilon_max: u64::from(index.epsilon_max),

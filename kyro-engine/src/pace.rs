@@ -1,11 +1,13 @@
-//! How fast a merge may write, and how it ends when the engine closes.
+//! How fast a merge may write, and how it ends when the engine closes or whoever asked for it changes their mind.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::error::MaintenanceError;
 use crate::run_files::Task;
 use crate::shared::Shared;
 
@@ -15,10 +17,34 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes that may go out at once after a pause, as time at full pace: keeps the average without long bursts.
 const MAX_CREDIT: Duration = Duration::from_millis(100);
 
+thread_local! {
+    /// What ends the merges that this thread runs, where somebody can.
+    static CANCEL: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`, whose merges on this thread end when `cancel` becomes true.
+pub(crate) fn cancellable<R>(cancel: &Arc<AtomicBool>, work: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Arc<AtomicBool>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CANCEL.set(self.0.take());
+        }
+    }
+    let _restored = Restore(CANCEL.replace(Some(Arc::clone(cancel))));
+    work()
+}
+
+/// Whether the merge that this thread runs is no longer wanted.
+pub(crate) fn is_cancelled() -> bool {
+    CANCEL.with_borrow(|cancel| cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Acquire)))
+}
+
 /// The pace of one file. A flush has none: it makes room in memory.
 pub(crate) struct Pace {
     /// Whether the engine closes, for a task that can wait for another time.
     closes: Option<Arc<AtomicBool>>,
+    /// Whether whoever asked for the task can take it back.
+    cancellable: bool,
     gentle: bool,
     bytes_per_second: Option<u64>,
     /// When the bytes so far may have gone out.
@@ -31,6 +57,7 @@ impl Pace {
         let budget = shared.options.compaction_io_bytes_per_sec.filter(|_| merges);
         Self {
             closes: merges.then(|| shared.health.closes()),
+            cancellable: merges,
             gentle: task != Task::Bulk,
             bytes_per_second: budget.map(|bytes| bytes.max(1)),
             due: Instant::now(),
@@ -45,7 +72,8 @@ impl Pace {
     /// To be called before writing: waits until this many bytes may go out.
     ///
     /// # Errors
-    /// One that [`Pace::is_stop`] knows, when the engine closes and the task can wait for another time.
+    /// One that [`Pace::stopped_by`] knows, when the engine closes or the task was cancelled, and it can wait for another
+    /// time.
     pub(crate) fn before(&mut self, bytes: u64) -> io::Result<()> {
         self.go_on()?;
         let Some(rate) = self.bytes_per_second else { return Ok(()) };
@@ -62,17 +90,27 @@ impl Pace {
 
     fn go_on(&self) -> io::Result<()> {
         if self.closes.as_ref().is_some_and(|closes| closes.load(Ordering::Acquire)) {
-            return Err(io::Error::other(Stop));
+            return Err(io::Error::other(Stop::Closes));
+        }
+        if self.cancellable && is_cancelled() {
+            return Err(io::Error::other(Stop::Cancelled));
         }
         Ok(())
     }
 
-    /// Whether an error is the one by which a task ends because the engine closes.
-    pub(crate) fn is_stop(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|inner| inner.downcast_ref::<Stop>().is_some())
+    /// What a task ends with whose error is no failure.
+    pub(crate) fn stopped_by(error: &io::Error) -> Option<MaintenanceError> {
+        Some(match error.get_ref()?.downcast_ref()? {
+            Stop::Closes => MaintenanceError::Closed,
+            Stop::Cancelled => MaintenanceError::Cancelled,
+        })
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the engine closes")]
-struct Stop;
+enum Stop {
+    #[error("the engine closes")]
+    Closes,
+    #[error("it was cancelled")]
+    Cancelled,
+}

@@ -17,6 +17,7 @@ use crate::error::{MaintenanceError, OpenError, ReadError};
 use crate::indexed_run::{IndexedRun, column_of};
 use crate::manifest::RunEntry;
 use crate::options::Options;
+use crate::pace::is_cancelled;
 use crate::run_writer::RunWriter;
 use crate::shared::{ProgressMeter, Shared};
 
@@ -137,10 +138,16 @@ fn name_run(
     Ok(IndexedRun::new(number, path.to_owned(), file, run, index))
 }
 
-/// Ends a merge when the engine closes. A flush goes on: what it has done would have to be done again.
+/// Ends a merge when the engine closes, or when it is no longer wanted. A flush goes on: what it has done would have to be done again.
 fn go_on(shared: &Shared, task: Task) -> Result<(), MaintenanceError> {
     let stops = task == Task::Compact && shared.health.is_closed();
-    if stops { Err(MaintenanceError::Closed) } else { Ok(()) }
+    if stops {
+        Err(MaintenanceError::Closed)
+    } else if task == Task::Compact && is_cancelled() {
+        Err(MaintenanceError::Cancelled)
+    } else {
+        Ok(())
+    }
 }
 
 /// Removes the files of a run that nothing names. One that cannot be removed now is removed at the next open.

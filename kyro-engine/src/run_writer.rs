@@ -74,10 +74,8 @@ impl RunWriter {
 
 fn refused(path: &Path, error: kyro_snapshot::WriteError) -> MaintenanceError {
     match error {
-        kyro_snapshot::WriteError::Io { source, .. } if Pace::is_stop(&source) => MaintenanceError::Closed,
-        kyro_snapshot::WriteError::Io { source, .. } => {
-            MaintenanceError::Io { doing: "write", path: path.to_owned(), source }
-        }
+        kyro_snapshot::WriteError::Io { source, .. } => Pace::stopped_by(&source)
+            .unwrap_or_else(|| MaintenanceError::Io { doing: "write", path: path.to_owned(), source }),
         other => MaintenanceError::Unverified { file: path.to_owned(), reason: other.to_string() },
     }
 }

@@ -163,6 +163,8 @@ pub struct RunStats {
     pub tombstones: u64,
     /// The run file's size in bytes.
     pub bytes: u64,
+    /// Of those, the bytes of values.
+    pub value_bytes: u64,
     /// The index's size in bytes.
     pub index_bytes: u64,
     /// Leaves of the index.

@@ -1,6 +1,7 @@
 //! Work on the whole database: snapshot, compact, index build, warm-up; and what the server says of itself.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -23,13 +24,13 @@ use crate::metrics::Metrics;
 use crate::problem::{Code, Problem};
 use crate::tasks::{Kind, Task, Tasks};
 
-/// Runs long work of the engine as a task, on a thread of its own: it goes on when the client leaves. `?wait=false`
+/// Runs long work of the engine as a task (told of by a flag when nobody wants it any more), on a thread of its own: it goes on when the client leaves. `?wait=false`
 /// answers at once with the task's number.
 async fn long<T: Send + 'static>(
     call: Call,
     kind: Kind,
     histogram: Option<fn(&Metrics) -> &Histogram>,
-    work: impl FnOnce(&Engine) -> Result<T, MaintenanceError> + Send + 'static,
+    work: impl FnOnce(&Engine, &Arc<AtomicBool>) -> Result<T, MaintenanceError> + Send + 'static,
     document: impl FnOnce(&T) -> String + Send + 'static,
 ) -> Answer {
     let wait = call.query(&["wait"])?.truth("wait")?.unwrap_or(true);
@@ -42,7 +43,7 @@ pub(crate) async fn run<T: Send + 'static, E: Into<Problem> + 'static>(
     wait: bool,
     kind: Kind,
     histogram: Option<fn(&Metrics) -> &Histogram>,
-    work: impl FnOnce(&Engine) -> Result<T, E> + Send + 'static,
+    work: impl FnOnce(&Engine, &Arc<AtomicBool>) -> Result<T, E> + Send + 'static,
     document: impl FnOnce(&T) -> String + Send + 'static,
 ) -> Answer {
     let engine = app.engine()?.clone();
@@ -51,7 +52,7 @@ pub(crate) async fn run<T: Send + 'static, E: Into<Problem> + 'static>(
     let metrics = Arc::clone(&app.metrics);
     let done = spawn_blocking(move || {
         let start = Instant::now();
-        match work(&engine) {
+        match work(&engine, &running.task().wish()) {
             Ok(report) => {
                 if let Some(histogram) = histogram {
                     histogram(&metrics).observe(start.elapsed());
@@ -62,7 +63,11 @@ pub(crate) async fn run<T: Send + 'static, E: Into<Problem> + 'static>(
             }
             Err(error) => {
                 let problem: Problem = error.into();
-                running.failed(&problem.detail);
+                if problem.code == Code::Cancelled {
+                    running.cancelled(serde_json::Value::Null);
+                } else {
+                    running.failed(&problem.detail);
+                }
                 Err(problem)
             }
         }
@@ -91,7 +96,14 @@ pub(crate) async fn snapshot(call: Call) -> Answer {
             report.entries, report.bytes, report.through, report.segments_removed
         )
     };
-    long(call, Kind::Snapshot, Some(|metrics| &metrics.snapshot_latency), Engine::flush, document).await
+    long(
+        call,
+        Kind::Snapshot,
+        Some(|metrics| &metrics.snapshot_latency),
+        |engine, _| engine.flush(),
+        document,
+    )
+    .await
 }
 
 /// `POST /v1/compact`
@@ -107,20 +119,27 @@ pub(crate) async fn compact(call: Call) -> Answer {
             report.keys_retained
         )
     };
-    long(call, Kind::Compact, Some(|metrics| &metrics.compaction_duration), Engine::compact, document).await
+    long(call, Kind::Compact, Some(|metrics| &metrics.compaction_duration), Engine::compact_unless, document)
+        .await
 }
 
 /// `POST /v1/rmi/build`
 pub(crate) async fn build_index(call: Call) -> Answer {
     let document = |report: &IndexReport| format!("{{\"ok\":true,\"count\":{}}}", report.keys);
-    long(call, Kind::BuildIndex, Some(|metrics| &metrics.rmi_rebuild_duration), Engine::build_index, document)
-        .await
+    long(
+        call,
+        Kind::BuildIndex,
+        Some(|metrics| &metrics.rmi_rebuild_duration),
+        |engine, _| engine.build_index(),
+        document,
+    )
+    .await
 }
 
 /// `POST /v1/warmup`
 pub(crate) async fn warm_up(call: Call) -> Answer {
     let document = |report: &WarmReport| format!("{{\"status\":\"ok\",\"bytes\":{}}}", report.bytes);
-    long(call, Kind::WarmUp, None, Engine::warm_up, document).await
+    long(call, Kind::WarmUp, None, |engine, _| engine.warm_up(), document).await
 }
 
 /// `GET /v1/tasks`: what runs and what has ended, newest first.

@@ -41,7 +41,7 @@ pub(crate) async fn post(call: Call) -> Answer {
         written["backup"] = "ok".into();
         written.to_string()
     };
-    run(app, wait, Kind::Backup, None, move |engine| engine.checkpoint_with(&to, &options), answer).await
+    run(app, wait, Kind::Backup, None, move |engine, _| engine.checkpoint_with(&to, &options), answer).await
 }
 
 /// The newest other backup under the root: the one above which the next is made.

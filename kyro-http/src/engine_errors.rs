@@ -70,6 +70,7 @@ impl From<MaintenanceError> for Problem {
             MaintenanceError::Read(error) => error.into(),
             MaintenanceError::Poisoned { .. } => Self::new(Code::ReadOnly, error.to_string()),
             MaintenanceError::Closed => draining(),
+            MaintenanceError::Cancelled => Self::new(Code::Cancelled, error.to_string()),
             other => internal(&other),
         }
     }

@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::build_info;
-use crate::histogram::Histogram;
+use crate::histogram::{ENTRIES, Histogram, Snapshot};
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimits;
 
@@ -80,8 +80,11 @@ impl Out<'_> {
     }
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
-        let now = histogram.snapshot();
-        let mut metric = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        self.numbers(name, help, Some(&Unit::Seconds), &histogram.snapshot())
+    }
+
+    fn numbers(&mut self, name: &str, help: &str, unit: Option<&Unit>, now: &Snapshot) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         metric.encode_histogram::<NoLabelSet>(now.sum, now.count, &now.buckets, None)
     }
 }
@@ -151,6 +154,17 @@ impl Collector for ServerCollector {
             "kyrodb_rmi_rebuild_duration",
             "Index builds asked for over HTTP or by a schedule",
             &metrics.rmi_rebuild_duration,
+        )?;
+        out.histogram(
+            "kyrodb_rmi_lookup_latency",
+            "Reads of one key over HTTP, from the parsed request to its answer; a sample, extrapolated",
+            &metrics.lookups.latency,
+        )?;
+        out.numbers(
+            "kyrodb_rmi_probe_len",
+            "Entries that those reads may have had to search, by the windows of the indexes",
+            None,
+            &metrics.lookups.probe_len.snapshot(),
         )?;
         if let Some(bytes) = resident_bytes() {
             out.gauge(
@@ -252,11 +266,37 @@ fn index(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
         None,
         &epsilon,
     )?;
+    // Of each index the median, the 99th percentile and the most are known; so a share of the entries is at most so far off.
+    let distances = Histogram::new(&ENTRIES);
+    for run in runs {
+        let (half, hundredth) = (run.entries / 2, run.entries / 100);
+        let rest = run.entries - half - hundredth;
+        for (distance, entries) in
+            [(run.epsilon_p50, half), (run.epsilon_p99, rest), (run.epsilon_max, hundredth)]
+        {
+            distances.observe_number(distance, entries);
+        }
+    }
+    out.numbers(
+        "kyrodb_rmi_epsilon",
+        "Distance between predicted and true position of each entry, rounded up to its index's median, 99th percentile or most",
+        None,
+        &distances.snapshot(),
+    )?;
     out.gauge("kyrodb_rmi_index_leaves", "Leaves of the indexes", None, &leaves)?;
     out.gauge("kyrodb_rmi_index_size", "Size of the indexes", Some(&Unit::Bytes), &bytes)?;
     out.gauge("kyrodb_runs", "Runs", None, &runs.len())?;
     let run_bytes: u64 = runs.iter().map(|run| run.bytes).sum();
-    out.gauge("kyrodb_run_file", "Size of the run files", Some(&Unit::Bytes), &run_bytes)
+    out.gauge("kyrodb_run_file", "Size of the run files", Some(&Unit::Bytes), &run_bytes)?;
+    let value_bytes: u64 = runs.iter().map(|run| run.value_bytes).sum();
+    out.gauge(
+        "kyrodb_value",
+        "Values in the runs, overwritten ones included",
+        Some(&Unit::Bytes),
+        &value_bytes,
+    )?;
+    let disk_bytes = run_bytes + bytes + stats.wal.bytes;
+    out.gauge("kyrodb_disk", "Size of log, runs and indexes", Some(&Unit::Bytes), &disk_bytes)
 }
 
 fn storage(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {

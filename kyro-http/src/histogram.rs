@@ -3,65 +3,124 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets for latencies, in nanoseconds: 10 µs to 10 s.
-const BOUNDS_NANOS: [u64; 16] = [
-    10_000,
-    25_000,
-    50_000,
-    100_000,
-    250_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    25_000_000,
-    100_000_000,
-    500_000_000,
-    1_000_000_000,
-    5_000_000_000,
-    10_000_000_000,
-];
+const BUCKETS: usize = 16;
 
-/// Durations, counted by size. Observing costs two atomic additions.
-#[derive(Debug, Default)]
+/// What a histogram observes: where its buckets end, and how many of its whole numbers are one unit.
+#[derive(Debug)]
+pub(crate) struct Scale {
+    bounds: [u64; BUCKETS],
+    per_unit: f64,
+}
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+
+/// Durations of requests in nanoseconds: 10 µs to 10 s.
+pub(crate) static LATENCIES: Scale = Scale {
+    bounds: [
+        10 * US,
+        25 * US,
+        50 * US,
+        100 * US,
+        250 * US,
+        500 * US,
+        MS,
+        2500 * US,
+        5 * MS,
+        10 * MS,
+        25 * MS,
+        100 * MS,
+        500 * MS,
+        S,
+        5 * S,
+        10 * S,
+    ],
+    per_unit: 1e9,
+};
+
+/// Durations of lookups in nanoseconds: 100 ns to 100 ms.
+pub(crate) static LOOKUPS: Scale = Scale {
+    bounds: [
+        100,
+        200,
+        300,
+        500,
+        750,
+        US,
+        1500,
+        2 * US,
+        3 * US,
+        5 * US,
+        10 * US,
+        25 * US,
+        100 * US,
+        MS,
+        10 * MS,
+        100 * MS,
+    ],
+    per_unit: 1e9,
+};
+
+/// Entries that a lookup may have to search.
+pub(crate) static ENTRIES: Scale =
+    Scale { bounds: [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 1024], per_unit: 1.0 };
+
+/// Whole numbers, counted by size. Observing costs two atomic additions.
+#[derive(Debug)]
 pub(crate) struct Histogram {
-    counts: [AtomicU64; BOUNDS_NANOS.len() + 1],
-    sum_nanos: AtomicU64,
+    scale: &'static Scale,
+    counts: [AtomicU64; BUCKETS + 1],
+    sum: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new(&LATENCIES)
+    }
 }
 
 /// A histogram's numbers at one moment.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Snapshot {
-    /// Sum of all observations in seconds.
+    /// Sum of all observations, in units.
     pub(crate) sum: f64,
     /// How many there are.
     pub(crate) count: u64,
-    /// Upper bound in seconds (the last is infinite) and how many fell between it and the bound before.
+    /// Upper bound in units (the last is infinite) and how many fell between it and the bound before.
     pub(crate) buckets: Vec<(f64, u64)>,
 }
 
 impl Histogram {
+    pub(crate) fn new(scale: &'static Scale) -> Self {
+        Self { scale, counts: Default::default(), sum: AtomicU64::new(0) }
+    }
+
     pub(crate) fn observe(&self, duration: Duration) {
         self.observe_weighted(duration, 1);
     }
 
     /// Counts one observation for so many: a sample of that many.
     pub(crate) fn observe_weighted(&self, duration: Duration, weight: u64) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_NANOS.partition_point(|bound| *bound < nanos);
+        self.observe_number(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), weight);
+    }
+
+    /// As [`observe_weighted`](Self::observe_weighted), of a plain number.
+    pub(crate) fn observe_number(&self, number: u64, weight: u64) {
+        let bucket = self.scale.bounds.partition_point(|bound| *bound < number);
         if let Some(count) = self.counts.get(bucket) {
             count.fetch_add(weight, Ordering::Relaxed);
         }
-        self.sum_nanos.fetch_add(nanos.saturating_mul(weight), Ordering::Relaxed);
+        self.sum.fetch_add(number.saturating_mul(weight), Ordering::Relaxed);
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let bounds = BOUNDS_NANOS.iter().map(|nanos| *nanos as f64 / 1e9).chain([f64::INFINITY]);
+        let per_unit = self.scale.per_unit;
+        let bounds = self.scale.bounds.iter().map(|bound| *bound as f64 / per_unit).chain([f64::INFINITY]);
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         Snapshot {
-            sum: self.sum_nanos.load(Ordering::Relaxed) as f64 / 1e9,
+            sum: self.sum.load(Ordering::Relaxed) as f64 / per_unit,
             count: buckets.iter().map(|(_, count)| count).sum(),
             buckets,
         }

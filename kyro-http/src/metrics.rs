@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 use hyper::StatusCode;
 
-use crate::histogram::{Histogram, Snapshot};
+use crate::histogram::{ENTRIES, Histogram, LOOKUPS, Snapshot};
 use crate::route::Route;
 
 /// The statuses that this server answers with; any other is counted in the last place, as 599.
@@ -105,6 +105,23 @@ pub(crate) struct Metrics {
     pub(crate) compaction_duration: Histogram,
     /// Index builds asked for over HTTP or by a schedule.
     pub(crate) rmi_rebuild_duration: Histogram,
+    /// Reads of one key, of which a sample is timed.
+    pub(crate) lookups: Lookups,
+}
+
+/// What a sample of the reads of one key cost.
+#[derive(Debug)]
+pub(crate) struct Lookups {
+    /// From the parsed request to its answer.
+    pub(crate) latency: Histogram,
+    /// Entries in the windows that the indexes predicted.
+    pub(crate) probe_len: Histogram,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self { latency: Histogram::new(&LOOKUPS), probe_len: Histogram::new(&ENTRIES) }
+    }
 }
 
 impl Metrics {

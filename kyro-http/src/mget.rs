@@ -1,5 +1,7 @@
 //! `POST /v1/mget`: many keys in one round trip, all answered from one view, in their order.
 
+use std::time::{Duration, Instant};
+
 use kyro_engine::{ReadError, View};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
@@ -16,10 +18,11 @@ use crate::problem::{Code, Problem};
 use crate::read_body::Received;
 use crate::streaming::{CHUNK_BYTES, Place, Source, stream};
 
-/// So many keys are looked up on the connection's own task; more go to a thread that may block.
-const INLINE_KEYS: usize = 4096;
 /// Keys handed to the engine at a time.
-const STEP_KEYS: usize = 1024;
+const STEP_KEYS: usize = 256;
+/// The connection's own task looks keys up for so long, or a step longer; what is left then (many keys, or cold ones) goes to
+/// a thread that may block.
+const INLINE_TIME: Duration = Duration::from_micros(250);
 /// An answer of up to this size is sent whole.
 const WHOLE_BYTES: usize = 8 * CHUNK_BYTES;
 
@@ -35,16 +38,18 @@ pub(crate) async fn post(call: Call) -> Answer {
     drop(received);
     crate::service::charge_keys(&app, &client, keys.len())?;
     let view = app.engine()?.view()?;
-    let inline = keys.len() <= INLINE_KEYS;
     let mut values = Values { view, keys, next: 0, form, keys_as_strings, chunk_bytes: WHOLE_BYTES };
-    let first = move || {
-        let mut text = Vec::with_capacity((values.keys.len() * 80).min(WHOLE_BYTES));
-        let done = values.fill(&mut text)?;
-        values.chunk_bytes = CHUNK_BYTES;
-        Ok::<_, ReadError>((text, done, values))
-    };
-    let (text, done, values) =
-        if inline { first()? } else { spawn_blocking(first).await.map_err(|error| internal(&error))?? };
+    let mut text = Vec::with_capacity((values.keys.len() * 80).min(WHOLE_BYTES));
+    let start = Instant::now();
+    let mut done = values.fill_while(&mut text, || start.elapsed() < INLINE_TIME)?;
+    if !done && text.len() < WHOLE_BYTES {
+        let rest = move || {
+            let done = values.fill(&mut text)?;
+            Ok::<_, ReadError>((text, done, values))
+        };
+        (text, done, values) = spawn_blocking(rest).await.map_err(|error| internal(&error))??;
+    }
+    values.chunk_bytes = CHUNK_BYTES;
     if done {
         return Ok(answer::with_type(form.media_type(), text));
     }
@@ -145,14 +150,23 @@ struct Values {
 
 impl Source for Values {
     fn fill(&mut self, out: &mut Vec<u8>) -> Result<bool, ReadError> {
-        if self.next == 0 {
+        self.fill_while(out, || true)
+    }
+}
+
+impl Values {
+    /// As [`Source::fill`], and as long as `goes_on` says so before each step but the first.
+    fn fill_while(&mut self, out: &mut Vec<u8>, goes_on: impl Fn() -> bool) -> Result<bool, ReadError> {
+        let begun = self.next;
+        if self.next == 0 && out.is_empty() {
             match self.form {
                 Form::Binary => frame::write_header(out, frame::Kind::Values, Some(self.keys.len() as u64)),
                 Form::Json => out.push(b'['),
                 _ => {}
             }
         }
-        while self.next < self.keys.len() && out.len() < self.chunk_bytes {
+        while self.next < self.keys.len() && out.len() < self.chunk_bytes && (self.next == begun || goes_on())
+        {
             let end = self.keys.len().min(self.next + STEP_KEYS);
             let step = self.keys.get(self.next..end).unwrap_or_default();
             let (start, form, strings, enough) =

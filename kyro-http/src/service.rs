@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::body::Body;
 use crate::call::Call;
 use crate::connection::Connection;
+use crate::decimal::parse_u64;
 use crate::dispatch::{answer_later, answer_now};
 use crate::host_check::names_loopback;
 use crate::problem::{Code, Problem};
@@ -102,7 +103,11 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             Ok(route) => route,
             Err(problem) => return Reply::Now(Some(exchange.finish(connection, Err(problem)))),
         };
+        let lookup = exchange.timed.filter(|(_, weight)| *weight == SAMPLE).map(|_| Instant::now());
         if let Some(answer) = answer_now(&connection.app, route, &mut head) {
+            if let Some(start) = lookup {
+                count_lookup(&connection.app, start, head.uri.path());
+            }
             return Reply::Now(Some(exchange.finish(connection, answer)));
         }
         let client = exchange.forwarded.as_ref().map_or(&connection.client, |(_, client)| client);
@@ -206,6 +211,16 @@ impl Exchange {
         }
         response.body_mut().watched_by(connection);
         response
+    }
+}
+
+/// Counts a read of one key that stands for [`SAMPLE`] of them.
+fn count_lookup(app: &App, start: Instant, path: &str) {
+    let lookups = &app.metrics.lookups;
+    lookups.latency.observe_weighted(start.elapsed(), SAMPLE.into());
+    let key = Route::find(path).and_then(|(_, key)| parse_u64(key).ok());
+    if let (Ok(engine), Some(key)) = (app.engine(), key) {
+        lookups.probe_len.observe_number(engine.window_len(key) as u64, SAMPLE.into());
     }
 }
 

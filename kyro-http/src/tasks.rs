@@ -36,6 +36,11 @@ impl Kind {
         }
     }
 
+    /// Whether it can stop half-way. The others end soon, or what they have done would have to be done again.
+    const fn can_stop(self) -> bool {
+        matches!(self, Self::Load | Self::Compact)
+    }
+
     /// Whether progress that the engine reports under this name belongs to such work.
     fn reports_as(self, task: &str) -> bool {
         match self {
@@ -66,7 +71,7 @@ pub(crate) struct Task {
     /// 0 = not known.
     total: AtomicU64,
     unit: OnceLock<&'static str>,
-    cancel: AtomicBool,
+    cancel: Arc<AtomicBool>,
     end: OnceLock<(End, Duration, Value)>,
 }
 
@@ -81,6 +86,11 @@ impl Task {
     /// Whether somebody wants the work to stop.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// True from when somebody wants the work to stop.
+    pub(crate) fn wish(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancel)
     }
 
     fn is_running(&self) -> bool {
@@ -173,7 +183,7 @@ impl Tasks {
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             unit: OnceLock::new(),
-            cancel: AtomicBool::new(false),
+            cancel: Arc::default(),
             end: OnceLock::new(),
         });
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,9 +209,9 @@ impl Tasks {
 
     /// Asks a task to stop; `false` where it has ended or cannot be stopped half-way.
     pub(crate) fn cancel(task: &Task) -> bool {
-        let stoppable = task.kind == Kind::Load && task.is_running();
+        let stoppable = task.kind.can_stop() && task.is_running();
         if stoppable {
-            task.cancel.store(true, Ordering::Relaxed);
+            task.cancel.store(true, Ordering::Release);
         }
         stoppable
     }
@@ -241,9 +251,9 @@ mod tests {
 
         drop(tasks.begin(Kind::Compact));
         assert_eq!(tasks.find(2).unwrap().document()["state"], "failed");
-        let compact = tasks.begin(Kind::Compact);
-        assert!(!Tasks::cancel(compact.task()), "a compaction is not stopped half-way");
-        compact.failed("no space");
+        let snapshot = tasks.begin(Kind::Snapshot);
+        assert!(!Tasks::cancel(snapshot.task()), "a snapshot is not stopped half-way");
+        snapshot.failed("no space");
         assert_eq!(tasks.all()[0].document()["result"]["error"], "no space");
     }
 

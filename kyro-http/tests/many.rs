@@ -260,6 +260,39 @@ fn a_load_that_goes_on_can_be_watched_and_stopped() {
 }
 
 #[test]
+fn a_compaction_can_be_stopped_half_way_and_changes_nothing() {
+    let (_parent, dir) = fresh();
+    // So slow that it would take minutes.
+    let server = Server::start_with(&dir, &["--compaction-io-bytes-per-sec", "2000"]);
+    for round in 0..2 {
+        let records: String =
+            (0..300).map(|key| format!("{{\"key\":{key},\"value\":\"{round}{key:01000}\"}}\n")).collect();
+        assert_eq!(server.post("/v1/load", records).status, 200);
+        assert_eq!(server.post("/v1/snapshot", "").status, 200);
+    }
+    let task = server.post("/v1/compact?wait=false", "").json()["task"].as_u64().unwrap();
+    let path = format!("/v1/tasks/{task}");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(server.get(&path).json()["state"], "running");
+    let mut connection = server.connect();
+    assert_eq!(connection.request("DELETE", &path, &[], b"").status, 202);
+    let start = std::time::Instant::now();
+    while server.get(&path).json()["state"] != "cancelled" {
+        assert!(start.elapsed() < running::PATIENCE, "{}", server.get(&path).text());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let again = connection.request("DELETE", &path, &[], b"");
+    assert_eq!((again.status, again.code().as_str()), (409, "not_cancellable"));
+    assert_eq!(server.metric("kyrodb_compactions_total"), 0);
+    assert_eq!(server.metric("kyrodb_runs"), 2);
+    assert_eq!(server.metric("kyrodb_maintenance_failing"), 0);
+    assert!(server.get("/v1/get_fast/299").text().starts_with("10000"), "the second round's value");
+    let files = std::fs::read_dir(dir.join("runs")).unwrap();
+    let left: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 4, "two runs with their indexes, and nothing of the third: {left:?}");
+}
+
+#[test]
 fn long_work_can_be_left_to_itself() {
     let (_parent, dir) = fresh();
     let server = Server::start(&dir);

@@ -9,6 +9,8 @@
 
 mod running;
 
+use std::collections::BTreeSet;
+
 use running::{Server, fresh};
 
 #[test]
@@ -28,6 +30,28 @@ fn names_types_and_units_are_frozen() {
     let described: Vec<&str> =
         text.lines().filter(|line| line.starts_with("# ") && *line != "# EOF").collect();
     insta::assert_snapshot!(described.join("\n"));
+}
+
+#[test]
+fn the_documentation_lists_every_metric_and_no_other() {
+    let (_parent, dir) = fresh();
+    let server = Server::start(&dir);
+    server.put(1, "x");
+    let text = server.get("/metrics").text();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let exported: BTreeSet<String> = types
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
+        .collect();
+    let docs = include_str!("../../docs/http.md");
+    let section = docs.split("\n## Metrics\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let quoted = section.split('`').skip(1).step_by(2).filter(|text| text.starts_with("kyrodb_"));
+    let documented: BTreeSet<String> =
+        quoted.map(|name| name.split('{').next().unwrap().to_owned()).collect();
+    assert_eq!(exported, documented);
 }
 
 #[test]
@@ -101,6 +125,12 @@ fn counters_count() {
     assert_eq!(server.metric("kyrodb_rmi_hits_total"), 10);
     assert_eq!(server.metric("kyrodb_rmi_mispredicts_total"), 0);
     assert!(server.metric("kyrodb_rmi_index_size_bytes") > 0);
+    let sampled = server.metric("kyrodb_rmi_lookup_latency_seconds_count");
+    assert!(sampled > 0 && sampled.is_multiple_of(16), "one of 16 is timed and stands for all: {sampled}");
+    assert_eq!(server.metric("kyrodb_rmi_probe_len_count"), sampled);
+    assert_eq!(server.metric("kyrodb_rmi_epsilon_count"), 10, "every entry of the run");
+    assert_eq!(server.metric("kyrodb_value_bytes"), 10);
+    assert!(server.metric("kyrodb_disk_bytes") > server.metric("kyrodb_run_file_bytes"));
     assert_eq!(server.metric("kyrodb_keys"), 10);
     assert!(server.metric("kyrodb_http_connections") >= 2, "this one and the one kept alive");
 }

@@ -139,8 +139,7 @@ fn idle_connections_are_closed_and_streams_are_told() {
     let mut idle = server.connect();
     assert_eq!(idle.request("GET", "/v1/offset", &[], b"").status, 200);
     let mut stream = server.connect();
-    std::io::Write::write_all(&mut stream.stream, b"GET /v1/subscribe HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        .unwrap();
+    Write::write_all(&mut stream.stream, b"GET /v1/subscribe HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     assert_eq!(stream.head().unwrap().status, 200);
     assert_eq!(events(&mut stream, |found| !found.is_empty()).len(), 1);
     let start = Instant::now();
@@ -159,7 +158,7 @@ fn a_request_that_does_not_end_is_cut_when_the_time_is_over() {
     let server = Server::start_with(&dir, &["--drain-timeout", "0.5"]);
     let mut endless = server.connect();
     let head = b"POST /v1/put HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{\"key\"";
-    std::io::Write::write_all(&mut endless.stream, head).unwrap();
+    Write::write_all(&mut endless.stream, head).unwrap();
     std::thread::sleep(Duration::from_millis(200));
     let start = Instant::now();
     let (code, log) = server.stop();
@@ -176,7 +175,7 @@ fn readiness_ends_before_the_server_does() {
     assert_eq!(probe.request("GET", "/readyz", &[], b"").status, 200);
     // A request under way keeps its connection: the probe sent behind it is answered while the server drains.
     let head = b"POST /v1/put HTTP/1.1\r\nhost: localhost\r\ncontent-length: 21\r\n\r\n{\"key\":1,";
-    std::io::Write::write_all(&mut probe.stream, head).unwrap();
+    Write::write_all(&mut probe.stream, head).unwrap();
     std::thread::sleep(Duration::from_millis(200));
     server.signal("TERM");
     std::thread::sleep(Duration::from_millis(200));
@@ -198,7 +197,7 @@ fn a_second_signal_ends_at_once_and_loses_nothing_acknowledged() {
     let server = Server::start_with(&dir, &["--drain-timeout", "600"]);
     let mut endless = server.connect();
     let head = b"POST /v1/put HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{\"key\"";
-    std::io::Write::write_all(&mut endless.stream, head).unwrap();
+    Write::write_all(&mut endless.stream, head).unwrap();
     let acknowledged =
         write_until_gone(&server, 4, Duration::from_millis(300), |server| server.signal("INT"));
     std::thread::sleep(Duration::from_millis(300)); // sooner, it would be the same signal

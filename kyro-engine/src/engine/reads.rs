@@ -122,6 +122,12 @@ impl Engine {
         self.read(|reading| reading.select(rank))
     }
 
+    /// How many entries a lookup of `key` may have to search: the windows that the indexes of all runs predict, together.
+    /// For sampling; reads nothing but the indexes.
+    pub fn window_len(&self, key: u64) -> usize {
+        self.read(|reading| reading.sources.runs.iter().map(|run| run.window_len(key)).sum())
+    }
+
     /// Reads what is visible now. `read` is short: what it reads in is kept meanwhile.
     #[inline]
     fn read<T>(&self, read: impl FnOnce(Reading<'_>) -> T) -> T {
