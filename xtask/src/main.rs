@@ -14,6 +14,7 @@ mod campaign;
 mod formats;
 mod fuzz;
 mod golden;
+mod http_battery;
 mod instructions;
 mod layers;
 mod manifest;
@@ -70,6 +71,11 @@ const CHORES: &[Chore] = &[
         name: "kill",
         summary: "SIGKILL writers, again and again on one directory; --cycles, or --server-cycles for the server",
         run: campaign::kill,
+    },
+    Chore {
+        name: "http-battery",
+        summary: "malformed, slow, countless and generated clients of the server; --rounds, --slow-clients, --addresses, --generated, --seed",
+        run: http_battery::run,
     },
     Chore {
         name: "soak",

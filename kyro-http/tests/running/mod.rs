@@ -21,6 +21,11 @@ const BINARY: &str = env!("CARGO_BIN_EXE_kyro-http");
 /// Debug builds on a busy machine are slow; a test that waits this long has hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How wide a test is to be: what the variable of a campaign says, or what fits every run of the tests.
+pub(crate) fn number_of(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().expect(variable))
+}
+
 /// The command, with none of the caller's settings and without rate limits.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(BINARY);

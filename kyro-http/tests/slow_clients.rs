@@ -1,0 +1,72 @@
+//! Clients that are slow in every way there is, many at once: cut in time, at little cost.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod running;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use running::{Connection, Server, fresh, number_of};
+
+/// Open connections and resident memory.
+fn numbers(server: &Server) -> (u64, u64) {
+    let text = server.get("/metrics").text();
+    let number = |name: &str| -> u64 {
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap()
+    };
+    (number("kyrodb_http_connections "), number("kyrodb_resident_memory_bytes "))
+}
+
+#[test]
+fn a_thousand_slow_clients_are_cut_and_cost_little() {
+    let (_parent, dir) = fresh();
+    let limits =
+        ["--header-timeout", "4", "--idle-timeout", "4", "--body-timeout", "4", "--write-timeout", "4"];
+    let clients = number_of("KYRO_HTTP_SLOW_CLIENTS", 1000);
+    let room = (clients + 24).to_string();
+    let limits = [&limits[..], &["--max-connections", &room, "--max-connections-per-ip", &room]].concat();
+    let server = Server::start_with(&dir, &limits);
+    let value = "v".repeat(4 << 20);
+    server.put(1, &value);
+    let before = numbers(&server).1;
+    let mut slow: Vec<Connection> = Vec::new();
+    for n in 0..clients {
+        let Ok(mut connection) = Connection::open(server.address) else {
+            panic!("connection {n} is refused")
+        };
+        let part: &[u8] = match n % 4 {
+            0 => b"GET /v1/off",
+            1 => b"POST /v1/put HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{\"key\"",
+            2 => b"GET /v1/get_fast/1 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            _ => b"",
+        };
+        connection.stream.write_all(part).unwrap();
+        slow.push(connection);
+    }
+    let start = Instant::now();
+    let mut grown = 0;
+    // The connection that asks is one of those that are open.
+    let mut left = u64::MAX;
+    // What the machine kept from this thread, it kept from the server too.
+    let mut stolen = Duration::ZERO;
+    while left > 1 {
+        let resident;
+        (left, resident) = numbers(&server);
+        grown = grown.max(resident.saturating_sub(before));
+        assert!(start.elapsed() < Duration::from_secs(15) + stolen, "{left} are left");
+        let pause = Duration::from_millis(100);
+        let asleep = Instant::now();
+        std::thread::sleep(pause);
+        stolen += asleep.elapsed() - pause;
+    }
+    let limit = (64 << 20) * clients.max(1000) / 1000;
+    assert!(grown < limit, "{grown} bytes for {clients} slow clients");
+    let cut: u64 = ["idle", "slow_head", "slow_reader"]
+        .map(|reason| server.metric(&format!("kyrodb_http_connections_cut_total{{reason=\"{reason}\"}}")))
+        .iter()
+        .sum();
+    assert!(cut <= clients, "each is counted once: {cut} of {clients}");
+    assert_eq!(server.get("/v1/get_fast/1").body.len(), 4 << 20);
+    drop(slow);
+}
