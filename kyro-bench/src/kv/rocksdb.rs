@@ -69,7 +69,7 @@ impl KeyValue for Rocks {
                 entries.fill(key, &mut value);
                 batch.put(key.to_be_bytes(), &value);
             }
-            self.database.write_opt(&batch, &self.write())?;
+            self.database.write_opt(batch, &self.write())?;
         }
         Ok(())
     }
@@ -82,7 +82,7 @@ impl KeyValue for Rocks {
                 entries.fill(key, &mut value);
                 batch.put(key.to_be_bytes(), &value);
             }
-            self.database.write_opt(&batch, &self.write())?;
+            self.database.write_opt(batch, &self.write())?;
         }
         self.settle()
     }
