@@ -4,6 +4,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kyro_simd::prefetch;
 
 use crate::counters::Counters;
 use crate::delta::{Delta, Place, Segment};
@@ -92,8 +93,9 @@ impl Cursor {
                 let key = run.key(position, counters)?;
                 Some(Head { key, at: position as u64 })
             }
-            Source::Segment { segment, bound, .. } => {
+            Source::Segment { delta, segment, bound } => {
                 let ahead = &segment[self.low..self.high];
+                prefetch_ahead(delta, ahead, self.reverse);
                 let (taken, head) =
                     if self.reverse { last_key(ahead, *bound) } else { first_key(ahead, *bound) };
                 (self.low, self.high) =
@@ -175,6 +177,27 @@ impl Cursor {
             self.low = at + left;
         }
         self.advance(counters)
+    }
+}
+
+/// Places ahead whose version, and whose value, is asked for: versions are in the order of their writing, so each is a
+/// cache miss, and its value another.
+const VERSION_AHEAD: usize = 16;
+const VALUE_AHEAD: usize = 8;
+
+#[inline]
+fn prefetch_ahead(delta: &Delta, ahead: &[Place], reverse: bool) {
+    let place = |distance: usize| {
+        let at = if reverse { ahead.len().checked_sub(distance + 1)? } else { distance };
+        ahead.get(at)
+    };
+    if let Some(place) = place(VERSION_AHEAD) {
+        delta.prefetch_version(place.number);
+    }
+    if let Some(place) = place(VALUE_AHEAD)
+        && let Some(value) = delta.version(place.number).and_then(|version| version.value.as_ref())
+    {
+        prefetch(value, 0);
     }
 }
 

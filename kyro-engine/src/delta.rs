@@ -209,6 +209,14 @@ impl Delta {
         }
     }
 
+    /// Asks for the version with this number.
+    #[inline]
+    pub(crate) fn prefetch_version(&self, number: u64) {
+        if let Some(entry) = self.entries.get(number as usize) {
+            prefetch(std::slice::from_ref(entry), 0);
+        }
+    }
+
     /// The version with a number that a [`Place`] told.
     pub(crate) fn version(&self, number: u64) -> Option<&Version> {
         self.entries.get(number as usize).map(|entry| &entry.version)

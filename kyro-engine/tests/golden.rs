@@ -14,7 +14,18 @@ use std::time::Duration;
 use kyro_engine::storage::{SimDisk, Storage};
 use kyro_engine::{Batch, Commit, Engine, EventOp, Options};
 
-const NEWEST: &str = "v1";
+/// What a golden directory holds: how today's code writes it, and what it must say.
+struct Golden {
+    name: &'static str,
+    write: fn() -> SimDisk,
+    check: fn(&Engine, &str),
+}
+
+const ALL: [Golden; 2] = [
+    Golden { name: "v1", write, check },
+    // Payloads and a manifest of format 2: deleted ranges, in the log and for an older run.
+    Golden { name: "v2", write: write_ranges, check: check_ranges },
+];
 
 fn options() -> Options {
     let mut options = Options::default();
@@ -72,6 +83,46 @@ fn check(engine: &Engine, version: &str) {
     engine.verify().expect("every block is whole");
 }
 
+/// Two runs, of which the older is partly deleted by a range in the manifest; a range in the log; a clean close.
+fn write_ranges() -> SimDisk {
+    let disk = SimDisk::new();
+    let engine = open(&disk);
+    let commit = |batch: Batch| engine.write(batch).and_then(Commit::wait).expect("commits");
+    let mut batch = Batch::new();
+    for key in 0..50_u64 {
+        batch.put(key, format!("value {key}"));
+    }
+    commit(batch);
+    engine.flush().expect("flushes");
+    let mut batch = Batch::new();
+    batch.delete_range(10..=19).put(12, "after the range").delete_range(u64::MAX..=u64::MAX);
+    commit(batch);
+    engine.flush().expect("flushes");
+    let mut batch = Batch::new();
+    batch.put(35, "before the range").delete_range(30..=39).append("an event").put(33, "in the log");
+    commit(batch);
+    engine.close().expect("closes");
+    disk
+}
+
+fn check_ranges(engine: &Engine, version: &str) {
+    for key in 0..60_u64 {
+        let expected = match key {
+            12 => Some("after the range".to_owned()),
+            33 => Some("in the log".to_owned()),
+            10..20 | 30..40 | 50.. => None,
+            _ => Some(format!("value {key}")),
+        };
+        let found = engine.get(key).expect("reads");
+        assert_eq!(found.as_deref(), expected.as_ref().map(String::as_bytes), "{version}, key {key}");
+    }
+    assert_eq!(engine.count(..).expect("counts"), 32, "{version}");
+    assert_eq!((engine.next_offset(), engine.offset(33).expect("reads")), (57, Some(56)), "{version}");
+    let stats = engine.stats();
+    assert_eq!((stats.range_tombstones, stats.recovery.indexes_rebuilt), (3, 0), "{version}");
+    engine.verify().expect("every block is whole");
+}
+
 fn golden_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
@@ -112,18 +163,23 @@ fn reads_every_version_ever_written() {
         for (path, bytes) in &golden {
             disk.overwrite(&Path::new("/db").join(path), bytes).expect("puts a file");
         }
-        check(&open(&disk), &version);
+        let golden = ALL.iter().find(|golden| golden.name == version);
+        (golden.expect("a golden directory that is known").check)(&open(&disk), &version);
         versions += 1;
     }
-    assert!(versions > 0, "no golden files");
+    assert_eq!(versions, ALL.len(), "golden directories");
 }
 
 #[test]
 fn writes_the_same_bytes_as_ever() {
-    let disk = write();
-    check(&open(&disk.fork()), "today");
+    ALL.iter().for_each(writes_the_same_bytes);
+}
+
+fn writes_the_same_bytes(expected: &Golden) {
+    let disk = (expected.write)();
+    (expected.check)(&open(&disk.fork()), "today");
     let today = files(&disk);
-    let dir = golden_dir().join(NEWEST);
+    let dir = golden_dir().join(expected.name);
     if !dir.exists() && std::env::var_os("KYRO_GOLDEN_WRITE").is_some() {
         for (path, bytes) in &today {
             let path = dir.join(path);
@@ -146,9 +202,10 @@ fn writes_the_same_bytes_as_ever() {
         let differs = today[path].iter().zip(bytes).position(|(today, golden)| today != golden);
         assert!(
             today[path] == *bytes,
-            "{} is written differently than in {NEWEST} (first at byte {differs:?}): a changed format needs a new \
-             version number and its own golden directory",
-            path.display()
+            "{} is written differently than in {} (first at byte {differs:?}): a changed format needs a new version \
+             number and its own golden directory",
+            path.display(),
+            expected.name
         );
     }
 }

@@ -26,7 +26,7 @@ fn key(index: u64) -> u64 {
 
 fn filled(dir: &Path, keys: u64) -> Engine {
     let engine = Engine::open(dir, options()).unwrap();
-    let mut batch = kyro_engine::Batch::new();
+    let mut batch = Batch::new();
     for index in 0..keys {
         batch.put(key(index), format!("value {index}"));
     }
@@ -241,7 +241,9 @@ fn the_quality_of_an_index_is_told_from_a_sample() {
     let engine = Engine::open(dir.path(), Options::default()).unwrap();
     assert!(engine.index_quality(100).unwrap().is_empty(), "no run yet");
     let mut batch = Batch::new();
-    (0..3000_u64).for_each(|n| drop(batch.put(n * n, "v")));
+    for number in 0..3000_u64 {
+        batch.put(number * number, "v");
+    }
     engine.write(batch).unwrap().wait().unwrap();
     engine.flush().unwrap();
     let quality = engine.index_quality(1000).unwrap();
