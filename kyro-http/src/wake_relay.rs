@@ -125,7 +125,9 @@ mod tests {
             let tasks: Vec<_> = waiting.into_iter().map(|one| runtime.spawn(relayed(one))).collect();
             let answering = std::thread::spawn(move || {
                 std::thread::sleep(std::time::Duration::from_millis(20));
-                senders.into_iter().for_each(|sender| sender.send(7).unwrap());
+                for sender in senders {
+                    sender.send(7).unwrap();
+                }
             });
             runtime.block_on(async {
                 for task in tasks {

@@ -265,8 +265,8 @@ fn a_compaction_can_be_stopped_half_way_and_changes_nothing() {
     // So slow that it would take minutes.
     let server = Server::start_with(&dir, &["--compaction-io-bytes-per-sec", "2000"]);
     for round in 0..2 {
-        let records: String =
-            (0..300).map(|key| format!("{{\"key\":{key},\"value\":\"{round}{key:01000}\"}}\n")).collect();
+        let line = |key| format!("{{\"key\":{key},\"value\":\"{round}{key:01000}\"}}\n");
+        let records = (0..300).map(line).collect::<Vec<_>>().concat();
         assert_eq!(server.post("/v1/load", records).status, 200);
         assert_eq!(server.post("/v1/snapshot", "").status, 200);
     }

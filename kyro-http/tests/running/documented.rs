@@ -1,5 +1,7 @@
 //! Runs what a document shows: the `curl` lines of its shell blocks, whose output stands below them.
 
+#![allow(clippy::print_stdout, reason = "a test says why it does nothing")]
+
 use std::process::Command;
 
 use super::Server;
