@@ -125,6 +125,11 @@ pub use kyro_wal::storage;
 #[cfg(doctest)]
 struct Readme;
 
+/// The workspace's README.
+#[doc = include_str!("../../README.md")]
+#[cfg(doctest)]
+struct WorkspaceReadme;
+
 /// The instruction set that key searches use on this machine: `scalar`, `avx2`, `avx512` or `neon`.
 pub fn simd_level() -> &'static str {
     match kyro_simd::Searcher::new().level() {

@@ -3,7 +3,6 @@
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -11,7 +10,7 @@ use std::time::Instant;
 use kyro_engine::{Durability, Engine, Progress};
 use tokio::sync::{Semaphore, watch};
 
-use crate::config::{AccessConfig, Limits};
+use crate::config::{AccessConfig, Limits, Roots};
 use crate::connections::Connections;
 use crate::exposition::Exposition;
 use crate::metrics::Metrics;
@@ -53,8 +52,7 @@ pub(crate) struct App {
     pub(crate) exposition: Exposition,
     pub(crate) connections: Connections,
     pub(crate) tasks: Arc<Tasks>,
-    /// Where checkpoints may be made.
-    pub(crate) backup_root: Option<PathBuf>,
+    pub(crate) roots: Roots,
     /// What an acknowledged write means.
     pub(crate) durability: Durability,
     started: Instant,
@@ -66,7 +64,7 @@ impl App {
         access: AccessConfig,
         limits: Limits,
         rates: RateLimits,
-        backup_root: Option<PathBuf>,
+        roots: Roots,
         durability: Durability,
     ) -> Self {
         let engine = Arc::new(OnceLock::new());
@@ -81,7 +79,7 @@ impl App {
             request_ids: RequestIds::new(),
             connections: Connections::default(),
             tasks: Arc::default(),
-            backup_root,
+            roots,
             durability,
             started: Instant::now(),
             engine,

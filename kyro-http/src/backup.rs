@@ -27,7 +27,7 @@ pub(crate) async fn post(call: Call) -> Answer {
         let reason = "must be 1 to 64 letters, digits, `-` or `_`";
         return Err(FieldError::invalid("name", reason).into());
     }
-    let Some(root) = app.backup_root.clone() else {
+    let Some(root) = app.roots.backups.clone() else {
         let detail = "backups are off; start the server with --backup-root";
         return Err(Problem::new(Code::BackupsOff, detail));
     };

@@ -12,6 +12,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use kyro_engine::Durability;
 
 use crate::build_info;
+use crate::decimal::parse_u64;
 use crate::inspect::InspectArgs;
 use crate::repair::RepairArgs;
 use crate::verb::backup::BackupArgs;
@@ -28,6 +29,7 @@ use crate::verb::restore::RestoreArgs;
 use crate::verb::scan::ScanArgs;
 use crate::verb::stats::StatsArgs;
 use crate::verb::top::TopArgs;
+use crate::verb::version::{PruneArgs, PushArgs, RollbackArgs, VersionsArgs};
 use crate::verify::VerifyArgs;
 pub(crate) use edge_args::EdgeArgs;
 pub(crate) use reach_args::{Format, InputArgs, ReachArgs};
@@ -89,6 +91,14 @@ pub(crate) enum Verb {
     Backup(BackupArgs),
     /// Make a data directory from a backup, verified before and after
     Restore(RestoreArgs),
+    /// Replace the whole content by a built data set, in one step
+    Push(PushArgs),
+    /// Make a version that is kept the content again
+    Rollback(RollbackArgs),
+    /// List the versions of the content
+    Versions(VersionsArgs),
+    /// Forget a version that is kept
+    Prune(PruneArgs),
     /// Merge everything into one run, without what was overwritten or deleted
     Compact(CompactArgs),
     /// Show the database's numbers
@@ -268,6 +278,12 @@ fn durability(text: &str) -> Result<Durability, String> {
         },
         _ => Err("must be always, interval:MS or never".to_owned()),
     }
+}
+
+/// A key, as keys are written everywhere.
+pub(crate) fn key(text: &str) -> Result<u64, String> {
+    let most = u64::MAX;
+    parse_u64(text).map_err(|reason| format!("must be an integer from 0 to {most}, it {reason}"))
 }
 
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {

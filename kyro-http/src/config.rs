@@ -55,8 +55,16 @@ pub(crate) struct Config {
     pub(crate) rates: [Rate; Class::ALL.len()],
     /// Threads that serve connections.
     pub(crate) threads: usize,
+    pub(crate) roots: Roots,
+}
+
+/// The directories that names in requests are looked up in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Roots {
     /// Where checkpoints may be made.
-    pub(crate) backup_root: Option<PathBuf>,
+    pub(crate) backups: Option<PathBuf>,
+    /// Where the data sets are that may be pushed.
+    pub(crate) data_sets: Option<PathBuf>,
 }
 
 /// Who may do what.
@@ -118,7 +126,10 @@ impl Config {
                 proxies: Proxies(arguments.edge.trusted_proxies.clone()),
                 log: arguments.edge.access_log,
             },
-            backup_root: arguments.edge.backup_root.clone(),
+            roots: Roots {
+                backups: arguments.edge.backup_root.clone(),
+                data_sets: arguments.edge.push_root.clone(),
+            },
             threads: threads(arguments.edge.threads),
             limits: limits(arguments)?,
             rates: rates(&arguments.rates),

@@ -14,7 +14,7 @@ use crate::problem::{Code, Problem};
 use crate::route::Route;
 use crate::{
     admin, backup, batch, changes, index_quality, kv, kv_resource, load_stream, mget, replay, scan,
-    stats_document, subscribe, ui,
+    stats_document, subscribe, ui, versions,
 };
 
 /// Answers what is answered without waiting; `None` for everything else. The handler may take the request's headers.
@@ -35,6 +35,7 @@ pub(crate) fn answer_now(app: &App, route: Route, head: &mut Parts) -> Option<An
         Route::LookupRaw => kv::lookup_raw(app, query),
         Route::Offset => kv::next_offset(app, query),
         Route::Stats => stats_document::get(app, query),
+        Route::Versions => versions::get(app, query),
         Route::Tasks => admin::tasks(app, query),
         Route::Health => admin::health(app, query),
         Route::Livez => admin::livez(query),
@@ -71,6 +72,9 @@ pub(crate) fn answer_later(route: Route, call: Call) -> Pin<Box<dyn Future<Outpu
         (Route::Snapshot, _) => Box::pin(admin::snapshot(call)),
         (Route::Compact, _) => Box::pin(admin::compact(call)),
         (Route::Backup, _) => Box::pin(backup::post(call)),
+        (Route::Push, _) => Box::pin(versions::push(call)),
+        (Route::Rollback, _) => Box::pin(versions::rollback(call)),
+        (Route::Version, _) => Box::pin(versions::prune(call)),
         (Route::Task, Method::DELETE) => Box::pin(ready(admin::cancel_task(&call))),
         (Route::Task, _) => Box::pin(ready(admin::task(&call))),
         _ => Box::pin(ready(Err(Problem::new(Code::UnknownPath, "there is no such path")))),

@@ -67,6 +67,7 @@ mod tokens;
 mod ui;
 mod verb;
 mod verify;
+mod versions;
 mod wake_relay;
 mod workers;
 mod write;

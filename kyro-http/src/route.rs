@@ -71,6 +71,10 @@ routes! {
     Snapshot   "/v1/snapshot"          "POST"                   Admin,
     Compact    "/v1/compact"           "POST"                   Admin,
     Backup     "/v1/backup"            "POST"                   Admin,
+    Push       "/v1/push"              "POST"                   Admin,
+    Versions   "/v1/versions"          "GET, HEAD"              Read,
+    Version    "/v1/versions/{id}"     "DELETE"                 Admin,
+    Rollback   "/v1/rollback"          "POST"                   Admin,
     Tasks      "/v1/tasks"             "GET, HEAD"              Read,
     Task       "/v1/tasks/{id}"        "GET, HEAD, DELETE"      Admin,
     Stats      "/v1/stats"             "GET, HEAD"              Read,
@@ -104,6 +108,7 @@ impl Route {
             .or_else(|| keyed("/v1/kv/", Self::Kv))
             .or_else(|| keyed("/v1/lookup_fast/", Self::LookupFast))
             .or_else(|| keyed("/v1/tasks/", Self::Task))
+            .or_else(|| keyed("/v1/versions/", Self::Version))
             .or_else(|| Self::fixed(path).map(|route| (route, "")))
     }
 

@@ -98,6 +98,18 @@ fn over_store(verb: Verb, data_dir: Option<PathBuf>) -> Exit {
         Verb::Stats(arguments) => {
             on_store(data_dir, &arguments.reach, |store| verb::stats::run(&arguments, store))
         }
+        Verb::Push(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::version::push(&arguments, store))
+        }
+        Verb::Rollback(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::version::rollback(&arguments, store))
+        }
+        Verb::Versions(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::version::versions(&arguments, store))
+        }
+        Verb::Prune(arguments) => {
+            on_store(data_dir, &arguments.reach, |store| verb::version::prune(&arguments, store))
+        }
         Verb::Restore(arguments) => {
             let backup = arguments.backup.clone();
             ended(verb::restore::run(data_dir, &arguments), |exit| advise(exit, &backup))

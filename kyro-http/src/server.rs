@@ -65,7 +65,7 @@ pub(crate) async fn serve(
         bound.map_err(|source| ServeError::Bind { addresses: config.addresses.clone(), source })?;
     let rates = RateLimits::new(config.rates);
     let durability = config.options.durability;
-    let app = Arc::new(App::new(config.access, config.limits, rates, config.backup_root, durability));
+    let app = Arc::new(App::new(config.access, config.limits, rates, config.roots, durability));
     let workers = Workers::start(&app, config.threads).map_err(ServeError::Workers)?;
     let places = Arc::new(Semaphore::new(config.limits.max_connections as usize));
     let watching = tokio::spawn(connections::watch(Arc::clone(&app)));

@@ -10,7 +10,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use kyro_engine::{
-    CheckpointError, CloseError, MaintenanceError, OpenError, ReadError, RestoreError, WriteError,
+    CheckpointError, CloseError, MaintenanceError, OpenError, ReadError, RestoreError, VersionError,
+    WriteError,
 };
 use serde_json::Value;
 
@@ -84,6 +85,14 @@ pub(crate) trait Store {
     fn stats(&mut self) -> Result<Value, StoreError>;
     /// Makes a backup; gives what is in it.
     fn backup(&mut self, place: &BackupPlace) -> Result<Value, StoreError>;
+    /// The versions of the content.
+    fn versions(&mut self) -> Result<Value, StoreError>;
+    /// Replaces the content by a data set: a directory, or its name for a server.
+    fn push(&mut self, data_set: &str, label: Option<&str>) -> Result<Value, StoreError>;
+    /// Makes a version that is kept the content again.
+    fn rollback(&mut self, version: u64) -> Result<Value, StoreError>;
+    /// Forgets a version that is kept.
+    fn prune(&mut self, version: u64) -> Result<Value, StoreError>;
     /// Ends the work in good order.
     fn close(self: Box<Self>) -> Result<(), StoreError>;
 }
@@ -107,6 +116,8 @@ pub(crate) enum StoreError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
+    Version(#[from] VersionError),
+    #[error(transparent)]
     Restore(#[from] RestoreError),
     #[error("the database was not closed cleanly")]
     Close(#[from] CloseError),
@@ -118,7 +129,7 @@ pub(crate) enum StoreError {
     Unreachable { authority: String, reason: String },
     #[error("the connection to http://{authority} broke: {reason}; try again")]
     Broken { authority: String, reason: String },
-    #[error("the server refused: {status} {code}: {detail}{}", advice(*.status))]
+    #[error("the server refused: {status} {code}: {detail}{}", advice(.code))]
     Refused { status: u16, code: String, detail: String },
     #[error("the server's answer makes no sense: {0}; is it a kyro-http of this version?")]
     Nonsense(String),
@@ -137,11 +148,11 @@ pub(crate) enum StoreError {
     Usage(String),
 }
 
-fn advice(status: u16) -> &'static str {
-    match status {
-        401 => "; set KYRODB_AUTH_TOKEN, or name a file with --auth-token-file",
-        403 => "; use a token with that right",
-        429 => "; wait a moment, or raise the server's KYRODB_RL_ limits",
+fn advice(code: &str) -> &'static str {
+    match code {
+        "unauthorized" => "; set KYRODB_AUTH_TOKEN, or name a file with --auth-token-file",
+        "forbidden" => "; use a token with that right",
+        "rate_limited" => "; wait a moment, or raise the server's KYRODB_RL_ limits",
         _ => "",
     }
 }
@@ -150,11 +161,15 @@ impl StoreError {
     /// How the process ends for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Open(error) | Self::Restore(RestoreError::Backup(error)) => of_open_error(error),
+            Self::Open(error)
+            | Self::Restore(RestoreError::Backup(error))
+            | Self::Version(VersionError::DataSet(error)) => of_open_error(error),
             Self::Read(ReadError::Corrupt { .. })
             | Self::Maintenance(MaintenanceError::Read(ReadError::Corrupt { .. }))
             | Self::Restore(RestoreError::Damaged { .. }) => Exit::Damage,
+            Self::Version(VersionError::NoSuchVersion { .. }) => Exit::NotFound,
             Self::Refused { code, .. } if code == "data_corruption" => Exit::Damage,
+            Self::Refused { code, .. } if code == "unknown_version" => Exit::NotFound,
             Self::Target(_) | Self::Token(_) | Self::Usage(_) => Exit::Usage,
             _ => Exit::Failed,
         }

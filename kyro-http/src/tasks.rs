@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     WarmUp,
     Load,
     Backup,
+    Push,
+    Rollback,
 }
 
 impl Kind {
@@ -33,6 +35,8 @@ impl Kind {
             Self::WarmUp => "warmup",
             Self::Load => "load",
             Self::Backup => "backup",
+            Self::Push => "push",
+            Self::Rollback => "rollback",
         }
     }
 
@@ -48,6 +52,8 @@ impl Kind {
             Self::Compact | Self::BuildIndex => ["flush", "compact", "index"].contains(&task),
             Self::WarmUp => task == "warm-up",
             Self::Backup => task == "checkpoint" || task == "flush",
+            Self::Push => ["verify", "index", "flush"].contains(&task),
+            Self::Rollback => task == "flush",
             Self::Load => false,
         }
     }

@@ -17,6 +17,7 @@ pub(crate) mod restore;
 pub(crate) mod scan;
 pub(crate) mod stats;
 pub(crate) mod top;
+pub(crate) mod version;
 
 use std::path::PathBuf;
 

@@ -61,6 +61,10 @@ const ROUTES: &[(&str, &str, &str, &str, Needs)] = &[
     ("/readyz", "GET", "/readyz", "", Needs::Nothing),
     ("/metrics", "GET", "/metrics", "", Needs::NothingUnlessProtected),
     ("/build_info", "GET", "/build_info", "", Needs::NothingUnlessProtected),
+    ("/v1/versions", "GET", "/v1/versions", "", Needs::Read),
+    ("/v1/push", "POST", "/v1/push", r#"{"name":"n"}"#, Needs::Admin),
+    ("/v1/rollback", "POST", "/v1/rollback", r#"{"version":9}"#, Needs::Admin),
+    ("/v1/versions/{id}", "DELETE", "/v1/versions/9", "", Needs::Admin),
     ("/v1/index", "GET", "/v1/index", "", Needs::Read),
     ("/ui", "GET", "/ui", "", Needs::Nothing),
     ("/openapi.yaml", "GET", "/openapi.yaml", "", Needs::NothingUnlessProtected),
@@ -124,7 +128,8 @@ fn every_route_asks_for_its_token() {
                     (_, "/v1/lookup_raw?key=7") => 204,
                     ("DELETE", "/v1/kv/8") if kind == "admin" => 404, // the writer before has deleted it
                     ("DELETE", "/v1/tasks/1") => 409,
-                    (_, "/v1/backup") => 403, // without --backup-root, after the token is looked at
+                    (_, "/v1/rollback" | "/v1/versions/9") => 404,
+                    (_, "/v1/backup" | "/v1/push") => 403, // without --backup-root, after the token is looked at
                     _ => 200,
                 };
                 let expected = match (needs, kind) {
@@ -150,8 +155,8 @@ fn every_route_asks_for_its_token() {
                 );
                 match expected {
                     401 => assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"kyrodb\"")),
-                    403 if *target == "/v1/backup" && kind == "admin" => {
-                        assert_eq!(answer.code(), "backups_off");
+                    403 if ["/v1/backup", "/v1/push"].contains(target) && kind == "admin" => {
+                        assert!(["backups_off", "pushes_off"].contains(&answer.code().as_str()));
                     }
                     403 => {
                         assert_eq!(answer.code(), "forbidden");

@@ -52,7 +52,12 @@ fn headed(example: Example, name: &'static str, value: &'static str) -> Example 
 }
 
 /// Shown by other tests, as they take some doing.
-const ELSEWHERE: [(&str, &str, &str); 2] = [("/v1/load", "POST", "409"), ("/v1/tasks/{id}", "DELETE", "202")];
+const ELSEWHERE: [(&str, &str, &str); 4] = [
+    ("/v1/push", "POST", "409"),
+    ("/v1/rollback", "POST", "202"),
+    ("/v1/load", "POST", "409"),
+    ("/v1/tasks/{id}", "DELETE", "202"),
+];
 
 #[expect(clippy::too_many_lines, reason = "a table of requests")]
 fn examples() -> Vec<Example> {
@@ -94,6 +99,21 @@ fn examples() -> Vec<Example> {
         with(example("/v1/backup", "POST", "/v1/backup?wait=false", 202), r#"{"name":"two"}"#),
         with(example("/v1/backup", "POST", "/v1/backup", 400), r#"{"name":"../one"}"#),
         with(example("/v1/backup", "POST", "/v1/backup", 409), r#"{"name":"one"}"#),
+        with(example("/v1/push", "POST", "/v1/push", 400), r#"{"name":"../set"}"#),
+        with(example("/v1/push", "POST", "/v1/push", 404), r#"{"name":"nowhere"}"#),
+        with(example("/v1/push", "POST", "/v1/push", 200), r#"{"name":"set"}"#),
+        with(
+            example("/v1/push", "POST", "/v1/push?wait=false", 202),
+            r#"{"name":"empty","label":"fails later"}"#,
+        ),
+        with(example("/v1/rollback", "POST", "/v1/rollback", 400), "{}"),
+        with(example("/v1/rollback", "POST", "/v1/rollback", 404), r#"{"version":99}"#),
+        with(example("/v1/rollback", "POST", "/v1/rollback", 200), r#"{"version":0}"#),
+        with(example("/v1/rollback", "POST", "/v1/rollback", 409), r#"{"version":0}"#),
+        with(example("/v1/versions/{id}", "DELETE", "/v1/versions/0", 409), ""),
+        with(example("/v1/versions/{id}", "DELETE", "/v1/versions/99", 404), ""),
+        with(example("/v1/versions/{id}", "DELETE", "/v1/versions/x", 400), ""),
+        with(example("/v1/versions/{id}", "DELETE", "/v1/versions/1", 200), ""),
         with(example("/v1/mget", "POST", "/v1/mget", 200), "[7]"),
         with(example("/v1/mget", "POST", "/v1/mget", 400), "7"),
         with(example("/v1/mget", "POST", "/v1/mget", 413), many("7")),
@@ -132,6 +152,7 @@ fn examples() -> Vec<Example> {
         ("/metrics", "/metrics", None, "/metrics?x"),
         ("/build_info", "/build_info", None, "/build_info?x"),
         ("/openapi.yaml", "/openapi.yaml", None, "/openapi.yaml?x"),
+        ("/v1/versions", "/v1/versions", None, "/v1/versions?x"),
         ("/v1/index", "/v1/index", None, "/v1/index?x"),
         ("/ui", "/ui", None, "/ui?x"),
     ] {
@@ -170,7 +191,20 @@ fn server(dir: &std::path::Path) -> Server {
     let limits = ["--max-body-bytes", "100000", "--max-value-bytes", "50000", "--max-batch-keys", "10"];
     let backups = dir.with_file_name("backups");
     std::fs::create_dir_all(&backups).unwrap();
-    let more = ["--wal-segment-bytes", "65536", "--backup-root", backups.to_str().unwrap()];
+    let sets = dir.with_file_name("sets");
+    std::fs::create_dir_all(sets.join("empty")).unwrap();
+    let file = dir.with_file_name("set.ndjson");
+    std::fs::write(&file, "{\"key\":7,\"value\":\"seven\"}").unwrap();
+    let built = running::command().arg("build").arg(file).arg("--data-dir").arg(sets.join("set")).status();
+    assert!(built.unwrap().success());
+    let more = [
+        "--wal-segment-bytes",
+        "65536",
+        "--backup-root",
+        backups.to_str().unwrap(),
+        "--push-root",
+        sets.to_str().unwrap(),
+    ];
     let server = Server::start_with(dir, &[&limits[..], &more].concat());
     for _ in 0..5 {
         server.put(7, &"x".repeat(40_000));

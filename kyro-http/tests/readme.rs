@@ -1,4 +1,4 @@
-//! The README's commands, run as they stand there (the address aside) against a fresh server.
+//! The commands of both READMEs, run as they stand there (the address aside) against a fresh server.
 
 mod running;
 
@@ -14,4 +14,90 @@ fn the_curl_lines_work_and_print_what_they_promise() {
     let server = Server::start(&dir);
     let (run, compared) = run_curl_lines(include_str!("../README.md"), &server);
     assert!(run >= 14 && compared >= 6, "{run} commands, {compared} with their output");
+}
+
+/// The lines of the root README's shell blocks.
+fn commands(readme: &str) -> Vec<&str> {
+    let mut inside = false;
+    let lines = readme.lines().filter(|line| {
+        if line.starts_with("```") {
+            inside = *line == "```sh";
+            return false;
+        }
+        inside && !line.is_empty()
+    });
+    lines.collect()
+}
+
+#[test]
+fn every_command_of_the_root_readme_works() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        println!("skipped: there is no curl on this machine");
+        return;
+    }
+    let (parent, dir) = fresh();
+    let server = Server::start(&dir);
+    let program = env!("CARGO_BIN_EXE_kyro-http");
+    let readme = include_str!("../../README.md");
+    let mut run = 0;
+    for line in commands(readme) {
+        // Itself, and the tests of which this is one.
+        if line.starts_with("cargo run --release -p kyro-http -- serve ")
+            || line.starts_with("cargo test --workspace")
+        {
+            run += 1;
+            continue;
+        }
+        let command = line
+            .replace("cargo run --release -p kyro-http --", program)
+            .replace("127.0.0.1:8080", &server.address.to_string())
+            .replacen("curl ", "curl -sS --fail ", 1);
+        let output = Command::new("sh").args(["-ec", &command]).current_dir(parent.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && !text.is_empty() || line.starts_with("printf"),
+            "{line}: {output:?}"
+        );
+        if line.contains(" get 7 ") {
+            assert_eq!(text, "seven", "{line}");
+        }
+        run += 1;
+    }
+    assert_eq!(run, 19, "lines that are commands");
+}
+
+/// What the README names in its text: verbs, and files that are there.
+#[test]
+fn what_the_root_readme_names_is_there() {
+    let readme = include_str!("../../README.md");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut links = 0;
+    for link in readme.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+        assert!(root.join(link).exists(), "{link}");
+        links += 1;
+    }
+    assert!(links >= 25, "{links}");
+    for chore in ["bench", "formats"] {
+        assert!(readme.contains(&format!("cargo xtask {chore}")));
+        let chores = std::fs::read_to_string(root.join("xtask/src/main.rs")).unwrap();
+        assert!(chores.contains(&format!("name: \"{chore}\"")), "{chore}");
+    }
+    // Figures are those of the record beside them.
+    let record = root.join("kyro-bench/record/amd-epyc-zen4/2026-11-22-engine-1m-16b.md");
+    let record = std::fs::read_to_string(record).unwrap();
+    let table =
+        readme.split("| | kyro-engine | LMDB | fjall |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let figures = table.split(|letter: char| letter == '|' || letter.is_whitespace() || letter == '*');
+    let mut compared = 0;
+    for figure in
+        figures.filter(|figure| figure.parse::<f64>().is_ok_and(|number| number != 1000.0 && number != 0.99))
+    {
+        let rows = record.split(|letter: char| letter == '|' || letter.is_whitespace());
+        assert!(
+            figure == "100" || rows.into_iter().any(|cell| cell == figure),
+            "{figure} is not in the record"
+        );
+        compared += 1;
+    }
+    assert!(compared >= 30, "{compared}");
 }

@@ -11,6 +11,10 @@
 
 mod bench;
 mod campaign;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod format_pages;
 mod formats;
 mod fuzz;
 mod golden;

@@ -29,6 +29,9 @@ pub(crate) struct EdgeArgs {
     /// The one directory under which /v1/backup makes its checkpoints; without it there are none
     #[arg(long, env = "KYRODB_BACKUP_ROOT", value_name = "DIR")]
     pub(crate) backup_root: Option<PathBuf>,
+    /// The one directory whose data sets /v1/push takes; without it there are none to push
+    #[arg(long, env = "KYRODB_PUSH_ROOT", value_name = "DIR")]
+    pub(crate) push_root: Option<PathBuf>,
     /// Threads that serve connections; 0 = one for each processor
     #[arg(long, env = "KYRODB_THREADS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=256))]
     pub(crate) threads: u32,

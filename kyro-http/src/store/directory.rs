@@ -3,12 +3,13 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use kyro_engine::{CheckpointOptions, Condition, Engine, Options, ReadOnly, Scan, WriteError};
+use kyro_engine::{CheckpointOptions, Condition, Engine, Options, ReadOnly, Scan, VersionId, WriteError};
 use serde_json::{Value, json};
 
 use super::{Asked, BackupPlace, Found, Seen, Store, StoreError, Visit, is_blank};
 use crate::engine_progress::EngineProgress;
 use crate::stats_document::engine_document;
+use crate::versions::{document, list};
 
 /// A data directory.
 pub(crate) struct Directory {
@@ -127,6 +128,26 @@ impl Store for Directory {
         let to = root.join(&place.name);
         let report = engine.checkpoint_with(&to, &options)?;
         Ok(crate::backup::document(&place.name, options.base.as_deref(), &report))
+    }
+
+    fn versions(&mut self) -> Result<Value, StoreError> {
+        Ok(list(&self.writer(false)?.versions()))
+    }
+
+    fn push(&mut self, data_set: &str, label: Option<&str>) -> Result<Value, StoreError> {
+        let dir = Path::new(data_set);
+        let name = || dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let label = label.map_or_else(name, str::to_owned);
+        Ok(document(&self.writer(true)?.push(dir, &label)?))
+    }
+
+    fn rollback(&mut self, version: u64) -> Result<Value, StoreError> {
+        Ok(document(&self.writer(false)?.rollback(VersionId(version))?))
+    }
+
+    fn prune(&mut self, version: u64) -> Result<Value, StoreError> {
+        let bytes = self.writer(false)?.prune_version(VersionId(version))?;
+        Ok(json!({ "pruned": version, "bytes": bytes }))
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {

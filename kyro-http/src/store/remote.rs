@@ -50,6 +50,11 @@ impl Reply {
         serde_json::from_slice(&self.body).map_err(|error| StoreError::Nonsense(error.to_string()))
     }
 
+    /// The reply, unless it says that something is not there.
+    fn found(self) -> Result<Self, StoreError> {
+        if self.status == 404 { Err(refused(self.status, &self.body)) } else { Ok(self) }
+    }
+
     fn offset(&self) -> Result<u64, StoreError> {
         let offset = self.json()?.get("offset").and_then(Value::as_u64);
         offset.ok_or_else(|| StoreError::Nonsense("it has no offset".to_owned()))
@@ -148,6 +153,11 @@ impl Server {
         };
         self.connection = Some(connection);
         Ok(response)
+    }
+
+    /// Asks for work on the whole database and waits for its end.
+    fn work(&mut self, path: &str, body: &Value) -> Result<Value, StoreError> {
+        self.ask_within(LONG, Method::POST, path, body.to_string().into())?.found()?.json()
     }
 
     fn broken(&self, reason: &str) -> StoreError {
@@ -273,6 +283,27 @@ impl Store for Server {
         }
         let body = json!({ "name": place.name, "copy": place.copy }).to_string();
         self.ask_within(LONG, Method::POST, "/v1/backup", body.into())?.json()
+    }
+
+    fn versions(&mut self) -> Result<Value, StoreError> {
+        self.ask(Method::GET, "/v1/versions", Bytes::new())?.json()
+    }
+
+    fn push(&mut self, data_set: &str, label: Option<&str>) -> Result<Value, StoreError> {
+        let mut body = json!({ "name": data_set });
+        if let Some(label) = label {
+            body["label"] = label.into();
+        }
+        self.work("/v1/push", &body)
+    }
+
+    fn rollback(&mut self, version: u64) -> Result<Value, StoreError> {
+        self.work("/v1/rollback", &json!({ "version": version }))
+    }
+
+    fn prune(&mut self, version: u64) -> Result<Value, StoreError> {
+        let reply = self.ask(Method::DELETE, &format!("/v1/versions/{version}"), Bytes::new())?;
+        reply.found()?.json()
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {

@@ -190,11 +190,11 @@ function tasks(list) {
 }
 function versions(answer) {
   byId("versions-card").hidden = false;
-  table("versions", ["version", "keys", "size", "made", ""], answer.versions.map((version) => {
+  table("versions", ["version", "entries", "size", "since offset", ""], answer.versions.map((version) => {
     const act = element("span");
     if (version.current) act.textContent = "current";
     else { const button = element("button", "Roll back to it"); button.dataset.rollback = version.id; act.append(button); }
-    return [String(version.name || version.id), version.keys === undefined ? "-" : whole(version.keys), version.bytes === undefined ? "-" : bytes(version.bytes), version.made || "-", act];
+    return [`${version.id} ${version.label}`.trim(), whole(version.entries), bytes(version.bytes), whole(version.since), act];
   }), "no version yet");
 }
 
@@ -259,7 +259,7 @@ document.addEventListener("click", async (event) => {
   const { post, cancel, rollback } = event.target.dataset || {};
   if (post) await act(post, { method: "POST" });
   if (cancel) await act("/v1/tasks/" + cancel, { method: "DELETE" });
-  if (rollback && confirm("Roll back to version " + rollback + "?")) {
+  if (rollback) {
     if (await act("/v1/rollback", { method: "POST", body: JSON.stringify({ version: Number(rollback) }) })) slow = 0;
   }
 });

@@ -100,8 +100,12 @@ enum BuildError {
     Input(#[from] LoadError),
     #[error(transparent)]
     Bulk(#[from] BulkError),
-    #[error("line {line}: {source}")]
-    Record { line: u64, source: BulkError },
+    #[error("line {line}")]
+    Record {
+        line: u64,
+        #[source]
+        source: BulkError,
+    },
     #[error("what was built does not open")]
     Open(#[source] kyro_engine::OpenError),
 }

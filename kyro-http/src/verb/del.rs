@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::confirm::confirm;
 use super::output;
-use crate::cli::ReachArgs;
+use crate::cli::{ReachArgs, key};
 use crate::exit::Exit;
 use crate::store::{Store, StoreError};
 
@@ -13,13 +13,14 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, Args)]
 pub(crate) struct DelArgs {
     /// The key
-    #[arg(required_unless_present_all = ["from", "to"], conflicts_with_all = ["from", "to"])]
+    #[arg(required_unless_present = "from", conflicts_with_all = ["from", "to"])]
+    #[arg(value_parser = key)]
     pub(crate) key: Option<u64>,
     /// Remove every key from this one on; needs --to
-    #[arg(long, value_name = "KEY", requires = "to")]
+    #[arg(value_parser = key, long, value_name = "KEY", requires = "to")]
     pub(crate) from: Option<u64>,
     /// The last key to remove; needs --from
-    #[arg(long, value_name = "KEY", requires = "from")]
+    #[arg(value_parser = key, long, value_name = "KEY", requires = "from")]
     pub(crate) to: Option<u64>,
     /// Remove a range without being asked
     #[arg(long)]
@@ -54,7 +55,10 @@ fn one(arguments: &DelArgs, key: u64, store: &mut dyn Store) -> Result<Exit, Sto
 
 fn range(arguments: &DelArgs, from: u64, to: u64, store: &mut dyn Store) -> Result<Exit, StoreError> {
     let count = store.count(from..=to)?;
-    confirm(arguments.yes, &format!("removes {count} keys, from {from} to {to}"))?;
+    confirm(
+        arguments.yes,
+        &format!("removes {count} {}, from {from} to {to}", if count == 1 { "key" } else { "keys" }),
+    )?;
     let offset = store.delete_range(from..=to)?;
     if arguments.json {
         output::line(json!({ "from": from, "to": to, "keys": count, "offset": offset }))?;

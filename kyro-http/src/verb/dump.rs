@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::confirm::confirm;
 use super::output;
-use crate::cli::{Format, ReachArgs};
+use crate::cli::{Format, ReachArgs, key};
 use crate::exit::Exit;
 use crate::store::{Asked, Store, StoreError};
 use sink::Sink;
@@ -35,10 +35,10 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "FORM")]
     pub(crate) format: Option<Format>,
     /// First key
-    #[arg(long, value_name = "KEY", default_value_t = 0)]
+    #[arg(value_parser = key, long, value_name = "KEY", default_value_t = 0)]
     pub(crate) from: u64,
     /// Last key
-    #[arg(long, value_name = "KEY", default_value_t = u64::MAX, hide_default_value = true)]
+    #[arg(value_parser = key, long, value_name = "KEY", default_value_t = u64::MAX, hide_default_value = true)]
     pub(crate) to: u64,
     /// CSV: name of the column for the key
     #[arg(long, value_name = "NAME", default_value = "key")]

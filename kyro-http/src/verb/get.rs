@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use clap::Args;
 
 use super::output;
-use crate::cli::ReachArgs;
+use crate::cli::{ReachArgs, key};
 use crate::exit::Exit;
 use crate::kv::write_bytes;
 use crate::store::{Store, StoreError};
@@ -14,6 +14,7 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// The key
+    #[arg(value_parser = key)]
     pub(crate) key: u64,
     /// Write key, offset and value as one JSON object [default: the value's exact bytes]
     #[arg(long)]

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::output;
-use crate::cli::ReachArgs;
+use crate::cli::{ReachArgs, key};
 use crate::exit::Exit;
 use crate::store::{Store, StoreError};
 
@@ -16,6 +16,7 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
     /// The key
+    #[arg(value_parser = key)]
     pub(crate) key: u64,
     /// The value, as text
     #[arg(required_unless_present = "file", conflicts_with = "file", allow_hyphen_values = true)]

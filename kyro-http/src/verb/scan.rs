@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use clap::Args;
 
 use super::output::escaped;
-use crate::cli::ReachArgs;
+use crate::cli::{ReachArgs, key};
 use crate::exit::Exit;
 use crate::kv::write_bytes;
 use crate::store::{Asked, Store, StoreError};
@@ -14,10 +14,10 @@ use crate::store::{Asked, Store, StoreError};
 #[derive(Debug, Args)]
 pub(crate) struct ScanArgs {
     /// First key
-    #[arg(long, value_name = "KEY", default_value_t = 0)]
+    #[arg(value_parser = key, long, value_name = "KEY", default_value_t = 0)]
     pub(crate) from: u64,
     /// Last key
-    #[arg(long, value_name = "KEY", default_value_t = u64::MAX, hide_default_value = true)]
+    #[arg(value_parser = key, long, value_name = "KEY", default_value_t = u64::MAX, hide_default_value = true)]
     pub(crate) to: u64,
     /// Entries at most
     #[arg(long, value_name = "N")]
