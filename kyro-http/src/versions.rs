@@ -67,7 +67,7 @@ pub(crate) async fn push(call: Call) -> Answer {
         return Err(Problem::new(Code::UnknownDataSet, detail));
     }
     let text = |report: &PushReport| document(report).to_string();
-    run(app, wait, Kind::Push, None, move |engine| engine.push(&dir, &label), text).await
+    run(app, wait, Kind::Push, None, move |engine, _| engine.push(&dir, &label), text).await
 }
 
 /// `POST /v1/rollback`: `{"version":N}`.
@@ -76,7 +76,7 @@ pub(crate) async fn rollback(call: Call) -> Answer {
     let (received, _, app, _) = call.read_body().await?;
     let version = VersionId(Object::parse(&received.bytes, &["version"])?.u64("version")?);
     let text = |report: &PushReport| document(report).to_string();
-    run(app, wait, Kind::Rollback, None, move |engine| engine.rollback(version), text).await
+    run(app, wait, Kind::Rollback, None, move |engine, _| engine.rollback(version), text).await
 }
 
 /// `DELETE /v1/versions/{id}`
