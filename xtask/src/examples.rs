@@ -24,6 +24,7 @@ const RUN: &[(&str, &str, &str)] = &[
 const NOT_RUN: &[(&str, &str, &str)] = &[
     ("kyro-bench", "one_set", "measures"),
     ("kyro-engine", "check_load", "checks a load of its own by hand"),
+    ("kyro-engine", "push_under_load", "measures"),
     ("kyro-http", "client", "needs a server: kyro-http/tests/clients.rs runs it"),
     ("kyro-rmi", "measure", "measures"),
     ("kyro-wal", "append_rate", "measures"),
