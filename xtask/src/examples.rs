@@ -9,7 +9,7 @@ use crate::tree::root;
 
 /// Crate, example, and a word of what it prints.
 const RUN: &[(&str, &str, &str)] = &[
-    ("kyro-engine", "bulk_build", "keys"),
+    ("kyro-engine", "bulk_build", "records of 16 bytes"),
     ("kyro-engine", "dedupe", "seen before"),
     ("kyro-engine", "event_retention", "compacted from"),
     ("kyro-engine", "feature_store", "0 mispredicted"),
@@ -74,12 +74,16 @@ fn every_example_runs_and_says_what_it_should() {
     let place = std::env::temp_dir().join(format!("kyrodb-examples-{}", std::process::id()));
     for (member, name, word) in RUN {
         let mut command = Command::new(built(member, name));
-        if *name == "event_log" {
-            command.arg(&place).args(["something happened", "something else"]);
+        match *name {
+            "event_log" => drop(command.arg(&place).args(["something happened", "something else"])),
+            "bulk_build" => drop(command.arg(place.with_extension("bulk"))),
+            _ => {}
         }
         let output = command.output().unwrap_or_else(|error| panic!("{name}: {error}"));
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains(word), "{member} {name}: {output:?}");
     }
-    fs::remove_dir_all(&place).unwrap_or_else(|error| panic!("{}: {error}", place.display()));
+    for place in [place.with_extension("bulk"), place] {
+        fs::remove_dir_all(&place).unwrap_or_else(|error| panic!("{}: {error}", place.display()));
+    }
 }
