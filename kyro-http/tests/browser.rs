@@ -22,7 +22,7 @@ struct Browser {
     driver: Child,
     address: std::net::SocketAddr,
     session: String,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 impl Browser {
@@ -51,13 +51,9 @@ impl Browser {
             .expect("chromedriver tells its port");
         std::thread::spawn(move || lines.for_each(drop));
         let profile = tempfile::tempdir().unwrap();
-        let mut browser = Self {
-            driver,
-            address: ([127, 0, 0, 1], port).into(),
-            session: String::new(),
-            _profile: profile,
-        };
-        let profile = format!("--user-data-dir={}", browser._profile.path().display());
+        let mut browser =
+            Self { driver, address: ([127, 0, 0, 1], port).into(), session: String::new(), profile: profile };
+        let profile = format!("--user-data-dir={}", browser.profile.path().display());
         let session = browser.call("POST", "/session", &json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:loggingPrefs": { "browser": "ALL" },
