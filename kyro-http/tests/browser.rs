@@ -52,7 +52,7 @@ impl Browser {
         std::thread::spawn(move || lines.for_each(drop));
         let profile = tempfile::tempdir().unwrap();
         let mut browser =
-            Self { driver, address: ([127, 0, 0, 1], port).into(), session: String::new(), profile: profile };
+            Self { driver, address: ([127, 0, 0, 1], port).into(), session: String::new(), profile };
         let profile = format!("--user-data-dir={}", browser.profile.path().display());
         let session = browser.call("POST", "/session", &json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",

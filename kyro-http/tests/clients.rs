@@ -48,8 +48,8 @@ fn javascript() {
 fn rust() {
     let (_parent, dir) = fresh();
     let server = Server::start(&dir);
-    let test = std::env::current_exe().unwrap();
-    let client = test.ancestors().nth(2).unwrap().join("examples/client");
+    let own = std::env::current_exe().unwrap();
+    let client = own.ancestors().nth(2).unwrap().join("examples/client");
     if !client.exists() {
         let built = Command::new(env!("CARGO"))
             .args(["build", "-q", "-p", "kyro-http", "--example", "client"])
@@ -57,6 +57,6 @@ fn rust() {
         assert!(built.unwrap().success());
     }
     let output = Command::new(client).arg(server.address.to_string()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("put: 200 {\"offset\":0}") && text.contains("get: 200 hello"), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("put: 200 {\"offset\":0}") && said.contains("get: 200 hello"), "{output:?}");
 }

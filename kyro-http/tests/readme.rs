@@ -92,9 +92,7 @@ fn what_the_root_readme_names_is_there() {
         readme.split("| | kyro-engine | LMDB | fjall |").nth(1).unwrap().split("\n\n").next().unwrap();
     let figures = table.split(|letter: char| letter == '|' || letter.is_whitespace() || letter == '*');
     let mut compared = 0;
-    for figure in
-        figures.filter(|figure| figure.parse::<f64>().is_ok_and(|number| number != 1000.0 && number != 0.99))
-    {
+    for figure in figures.filter(|figure| figure.parse::<f64>().is_ok()) {
         let rows = record.split(|letter: char| letter == '|' || letter.is_whitespace());
         assert!(
             figure == "100" || rows.into_iter().any(|cell| cell == figure),
