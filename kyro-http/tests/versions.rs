@@ -1,6 +1,5 @@
 //! A data set pushed into a running server, and taken back, while clients read: each sees the one content or the other.
 
-#![expect(clippy::print_stdout, reason = "what the switch cost is said")]
 #![allow(
     clippy::unwrap_used,
     clippy::format_collect,
@@ -42,13 +41,15 @@ fn document(ended: &Ended) -> Value {
 
 fn quantile(times: &mut [Duration], share: f64) -> Duration {
     times.sort_unstable();
-    times[((times.len() - 1) as f64 * share) as usize]
+    let last = times.len() - 1;
+    let rank = (0..last).take_while(|rank| (*rank as f64) < last as f64 * share).count();
+    times[rank]
 }
 
 /// What a reader saw: times of its single reads, and the contents in the order of seeing.
 fn read(server: &Server, seed: u64, stop: &AtomicBool) -> (Vec<(Instant, Duration)>, Vec<char>) {
     let mut connection = server.connect();
-    let (mut times, mut seen) = (Vec::new(), Vec::new());
+    let (mut times, mut contents) = (Vec::new(), Vec::new());
     let mut state = seed;
     while !stop.load(Ordering::Relaxed) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -75,12 +76,12 @@ fn read(server: &Server, seed: u64, stop: &AtomicBool) -> (Vec<(Instant, Duratio
         assert_eq!(letters.len(), 41);
         assert!(letters.iter().all(|other| *other == letters[0]), "one scan, one content: {letters:?}");
         for letter in [one.text().chars().next().unwrap(), letter, letters[0]] {
-            if seen.last() != Some(&letter) {
-                seen.push(letter);
+            if contents.last() != Some(&letter) {
+                contents.push(letter);
             }
         }
     }
-    (times, seen)
+    (times, contents)
 }
 
 #[test]
