@@ -101,7 +101,7 @@ fn whoever_waits_for_an_offset_hears_of_it() {
             thread::spawn(move || {
                 let mut wait = VisibleAfter::new(visible, 5);
                 let mut context = Context::from_waker(std::task::Waker::noop());
-                drop(Pin::new(&mut wait).poll(&mut context));
+                let _pending = Pin::new(&mut wait).poll(&mut context);
             })
         };
         for next in 1..=3 {

@@ -114,7 +114,7 @@ fn a_newer_format_is_refused_naming_both_versions_and_nothing_is_changed() {
     let refused = serve(&dir, &[]);
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(
-        refused.stderr.contains("version 9") && refused.stderr.contains("reads up to 2"),
+        refused.stderr.contains("version 9") && refused.stderr.contains("reads up to 3"),
         "{}",
         refused.stderr
     );
