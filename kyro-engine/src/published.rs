@@ -78,7 +78,7 @@ impl<T> Published<T> {
         };
         let mut value = self.current.load(Ordering::Relaxed);
         // Whoever looks at the notes between two turns keeps a value that is not read at all.
-        let mut noted_old = false;
+        let mut retried = false;
         loop {
             note.store(value, Ordering::Relaxed);
             self.barriers.light();
@@ -88,9 +88,9 @@ impl<T> Published<T> {
                 break;
             }
             value = current;
-            noted_old = true;
+            retried = true;
         }
-        let _noted = Noted { published: self, note, value, noted_old, was_old: Some(was_old) };
+        let _noted = Noted { published: self, note, value, retried, was_old: Some(was_old) };
         // SAFETY: `value` came from an `Arc` in `owner` or `retired` and was current after it had been noted. Whoever
         // replaced it since sees the note (see the module) and keeps the `Arc` until `_noted` clears the note.
         read(unsafe { &*value })
@@ -161,8 +161,8 @@ struct Noted<'a, T, F: FnOnce()> {
     published: &'a Published<T>,
     note: &'a AtomicPtr<T>,
     value: *mut T,
-    /// Whether the note named an older value before.
-    noted_old: bool,
+    /// Whether the note named an older value first.
+    retried: bool,
     was_old: Option<F>,
 }
 
@@ -173,7 +173,7 @@ impl<T, F: FnOnce()> Drop for Noted<'_, T, F> {
         self.note.store(ptr::null_mut(), Ordering::Release);
         // As at the beginning: either this sees that the value was replaced, or whoever replaced it sees no note.
         self.published.barriers.light();
-        let is_old = self.noted_old || self.published.current.load(Ordering::Relaxed) != self.value;
+        let is_old = self.retried || self.published.current.load(Ordering::Relaxed) != self.value;
         if is_old && let Some(was_old) = self.was_old.take() {
             was_old();
         }

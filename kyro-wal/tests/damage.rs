@@ -309,7 +309,7 @@ fn any_damage_at_all() {
                 let whole = subject.disk.read(&segment(number)).unwrap();
                 let mut changed = (at..at + len).filter(|&at| bytes[at as usize] != whole[at as usize]);
                 let first = changed.next();
-                let lost = first.map_or(0..0, |first| first..changed.last().unwrap_or(first) + 1);
+                let lost = first.map_or(0..0, |first| first..changed.next_back().unwrap_or(first) + 1);
                 must_have =
                     if lost.is_empty() { subject.records.len() } else { subject.must_have(number, lost) };
             }
