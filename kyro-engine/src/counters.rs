@@ -101,6 +101,7 @@ mod tests {
     #[test]
     fn nothing_is_lost_between_threads() {
         let counters = Counters::new(Arc::default());
+        let _numbers = thread_number::tests::take_all();
         let (waves, threads) = (3, NUMBERS + 10);
         for _ in 0..waves {
             let barrier = Barrier::new(threads);
