@@ -1,4 +1,7 @@
-//! The committer: the one thread that owns the log, extends the delta and moves the visible offset.
+//! The committer: owns the log, extends the delta and moves the visible offset.
+//!
+//! It has a thread, which serves what waits in the queue and gives the log its witness when nothing does. A writer that
+//! finds nothing waiting and the [`Seat`] free commits its own batch without waking anybody; see [`commit_here`].
 //!
 //! A group goes one way: take everything that waits → append to the log's buffer → one write → one sync (mode
 //! `always`) → apply to the delta → publish the offset → answer the writers. A step that fails ends the group there.
@@ -6,7 +9,9 @@
 mod log;
 #[cfg(any(mutant = "publish_before_durable", mutant = "split_batch"))]
 mod mutant;
+mod seat;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,12 +25,13 @@ use crate::conditions::{GroupState, Precondition};
 use crate::error::WriteError;
 use crate::gates::Opening;
 use crate::options::Durability;
-use crate::queue::{Patience, Request, Requests, Write};
+use crate::queue::{Patience, Request, Requests, Rested, Write};
 use crate::reading::Reading;
 use crate::shared::Shared;
 use crate::stalls::Stall;
 
 pub(crate) use log::{Log, Start};
+pub(crate) use seat::Seat;
 
 /// Payload bytes after which a group is closed, whatever still waits.
 const MAX_GROUP_BYTES: usize = 4 << 20;
@@ -104,6 +110,59 @@ enum Next {
     Stop,
 }
 
+/// The committer's thread: serves requests until it is told to close, or until the committer is gone.
+pub(crate) fn run(seat: &Seat<Committer>, shared: &Shared) {
+    let served = std::panic::catch_unwind(AssertUnwindSafe(|| serve_until_close(seat, shared)));
+    if served.is_err() {
+        end_after_panic(shared);
+    }
+    // However it ended, everything that waits is now answered.
+    seat.wait().take();
+    shared.visible.close();
+}
+
+fn serve_until_close(seat: &Seat<Committer>, shared: &Shared) {
+    let mut rested = Rested::Called;
+    loop {
+        let mut seated = seat.wait();
+        let Some(committer) = &mut *seated else { return };
+        if matches!(committer.serve_all(rested), Next::Stop) {
+            return;
+        }
+        shared.queue.announce(committer.rest_until());
+        let few_writers = (1..=committer.few_writers).contains(&committer.expected_batches);
+        drop(seated);
+        if few_writers {
+            shared.queue.spin(SPIN);
+        }
+        rested = shared.queue.rest();
+    }
+}
+
+/// Commits a batch on the caller's thread, or gives it back where it has to go through the queue: because somebody else
+/// commits or waits, or is about to. A writer by itself is so spared two changes of threads, each longer than the commit
+/// takes without a sync. A batch never passes one that was queued before: nothing waits when this commits.
+pub(crate) fn commit_here(seat: &Seat<Committer>, shared: &Shared, write: Write) -> Option<Write> {
+    let Some(mut seated) = seat.try_take() else { return Some(write) };
+    let Some(committer) = &mut *seated else { return Some(write) };
+    if !committer.lets_writers_commit() || !shared.queue.is_idle() {
+        return Some(write);
+    }
+    shared.commits.by_writers.fetch_add(1, Ordering::Relaxed);
+    let served = std::panic::catch_unwind(AssertUnwindSafe(|| committer.commit_alone(write)));
+    if served.is_err() {
+        end_after_panic(shared);
+        // The thread ends when it finds the seat empty.
+        *seated = None;
+    }
+    None
+}
+
+/// Whoever waits is told that the outcome is unknown, by the promises that are dropped.
+fn end_after_panic(shared: &Shared) {
+    shared.health.poison("the committer panicked: this is a bug, please report it");
+}
+
 impl Committer {
     pub(crate) fn new(
         shared: Arc<Shared>,
@@ -133,38 +192,51 @@ impl Committer {
         }
     }
 
-    /// Serves requests until it is told to close. However it ends, everything that waits is then answered.
-    pub(crate) fn run(mut self) {
-        loop {
-            if (1..=self.few_writers).contains(&self.expected_batches) {
-                self.requests.spin(SPIN);
-            }
-            match self.requests.next(self.patience()) {
-                Some(request) => {
-                    if matches!(self.serve(request), Next::Stop) {
-                        break;
-                    }
-                }
-                None => self.idle(),
+    /// Serves everything that waits. Where nothing did although a rest is over, does what was put off until then.
+    fn serve_all(&mut self, rested: Rested) -> Next {
+        let mut idle = rested == Rested::ToTheEnd;
+        while let Some(request) = self.requests.next(Patience::None) {
+            idle = false;
+            if matches!(self.serve(request), Next::Stop) {
+                return Next::Stop;
             }
         }
-        self.shared.visible.close();
+        if idle {
+            self.idle();
+        }
+        Next::Go
     }
 
-    /// How long to wait for a request before [`Committer::idle`] has something to do.
-    fn patience(&self) -> Patience {
+    /// When [`Committer::idle`] will have something to do, where nothing comes before.
+    fn rest_until(&self) -> Option<Instant> {
+        let confirm_after = self.shared.options.confirm_after;
         if self.shared.health.poisoned().is_some() {
-            return Patience::Forever;
+            return None;
         }
         if self.shared.ballast.is_released() {
-            return Patience::Until(Instant::now() + FULL_RETRY.min(self.shared.options.confirm_after));
+            return Some(Instant::now() + FULL_RETRY.min(confirm_after));
         }
         match self.shared.options.durability {
-            Durability::Interval(period) if self.unsynced => Patience::Until(self.last_sync + period),
+            Durability::Interval(period) if self.unsynced => self.last_sync.checked_add(period),
             Durability::Always | Durability::Interval(_) if self.unconfirmed => {
-                Patience::Until(Instant::now() + self.shared.options.confirm_after)
+                self.last_sync.checked_add(confirm_after)
             }
-            _ => Patience::Forever,
+            _ => None,
+        }
+    }
+
+    /// Whether a writer may commit by itself. Not where each group is synced and several writers are about: a batch
+    /// alone would keep the others waiting for a sync that they could have shared.
+    fn lets_writers_commit(&self) -> bool {
+        !self.syncs_every_group() || self.expected_batches <= 1
+    }
+
+    /// Commits a batch as a group of its own, on its writer's thread.
+    fn commit_alone(&mut self, write: Write) {
+        self.append(write);
+        self.finish_group();
+        if let Some(until) = self.rest_until() {
+            self.shared.queue.ring_before(until);
         }
     }
 

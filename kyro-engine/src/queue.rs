@@ -3,6 +3,8 @@
 //! It is our own, not a channel, because of its end: once the committer is gone, whatever it did not take is answered,
 //! and nothing can be put behind it. Both happen under one lock, so no writer waits for an answer that cannot come.
 
+mod requests;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +21,8 @@ use crate::stalls::{Stall, Stalls};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::versions::Change;
+
+pub(crate) use requests::{Patience, Requests};
 
 /// Payload bytes that may wait, in all. One batch may always wait, whatever its size.
 const MAX_QUEUED_BYTES: u64 = 128 << 20;
@@ -91,6 +95,14 @@ pub(crate) struct Queue {
     pub(crate) stalls: Stalls,
 }
 
+/// How a rest of the committer's thread ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rested {
+    /// Before its time, because there is something to do.
+    Called,
+    ToTheEnd,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     requests: VecDeque<Request>,
@@ -101,6 +113,9 @@ struct Waiting {
     committer_sleeps: bool,
     wake_at: usize,
     writers_asleep: usize,
+    /// Until when the committer's thread rests or is about to, where not for ever; and whether it is not to.
+    rests_until: Option<Instant>,
+    rung: bool,
 }
 
 impl Waiting {
@@ -188,6 +203,67 @@ impl Queue {
         true
     }
 
+    /// Whether nothing waits, and something may.
+    pub(crate) fn is_idle(&self) -> bool {
+        let waiting = self.lock();
+        waiting.requests.is_empty() && !waiting.closed
+    }
+
+    /// Says until when the committer's thread is about to [rest](Self::rest). To be said while nobody else can commit:
+    /// who commits from then on [rings](Self::ring_before) where that is too long.
+    pub(crate) fn announce(&self, until: Option<Instant>) {
+        let mut waiting = self.lock();
+        (waiting.rests_until, waiting.rung) = (until, false);
+    }
+
+    /// Ends the rest of the committer's thread where it would last beyond `until`.
+    pub(crate) fn ring_before(&self, until: Instant) {
+        let mut waiting = self.lock();
+        if waiting.rung || waiting.rests_until.is_some_and(|announced| announced <= until) {
+            return;
+        }
+        waiting.rung = true;
+        if std::mem::take(&mut waiting.committer_sleeps) {
+            drop(waiting);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Sleeps until something waits or the queue is closed, somebody rings, or the announced time has come.
+    pub(crate) fn rest(&self) -> Rested {
+        let mut waiting = self.lock();
+        while waiting.requests.is_empty() && !waiting.rung && !waiting.closed {
+            let left = waiting.rests_until.map(|until| until.saturating_duration_since(Instant::now()));
+            (waiting.committer_sleeps, waiting.wake_at) = (true, 1);
+            waiting = match left {
+                Some(left) if left.is_zero() => {
+                    waiting.committer_sleeps = false;
+                    return Rested::ToTheEnd;
+                }
+                Some(left) => {
+                    self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            };
+            waiting.committer_sleeps = false;
+        }
+        Rested::Called
+    }
+
+    /// Looks for a while whether anything comes, without sleeping: for less than it takes to be woken.
+    pub(crate) fn spin(&self, longest: Duration) {
+        let seen = self.arrivals.load(Ordering::Acquire);
+        if !self.lock().requests.is_empty() {
+            return;
+        }
+        let start = Instant::now();
+        while self.arrivals.load(Ordering::Acquire) == seen && start.elapsed() < longest {
+            for _ in 0..8 {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
     fn put(&self, mut waiting: MutexGuard<'_, Waiting>, request: Request) {
         let mut wake = true;
         if let Request::Write(write) = &request {
@@ -205,111 +281,6 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The committer's end. When it is dropped, however the committer ended, everything that waits is answered.
-#[derive(Debug)]
-pub(crate) struct Requests {
-    queue: Arc<Queue>,
-    /// Taken out of the queue and not served yet; they no longer count against its bounds.
-    taken: VecDeque<Request>,
-    taken_batches: usize,
-}
-
-/// How long [`Requests::next`] waits.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Patience {
-    Forever,
-    Until(Instant),
-    /// Until so many batches wait, or anything else does, or the time has come; then whatever is there.
-    Batches(Instant, usize),
-    None,
-}
-
-impl Requests {
-    pub(crate) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue, taken: VecDeque::new(), taken_batches: 0 }
-    }
-
-    /// The next request; `None` when there is none in time.
-    pub(crate) fn next(&mut self, patience: Patience) -> Option<Request> {
-        if self.taken.is_empty() {
-            self.take(patience);
-        }
-        let request = self.taken.pop_front()?;
-        self.taken_batches -= usize::from(matches!(request, Request::Write(_)));
-        Some(request)
-    }
-
-    /// Takes everything that waits, once that is enough: with one lock for all of it.
-    fn take(&mut self, patience: Patience) {
-        let wanted = if let Patience::Batches(_, wanted) = patience { wanted } else { 1 };
-        let mut waiting = self.queue.lock();
-        while waiting.batches < wanted && waiting.batches == waiting.requests.len() {
-            let left = match patience {
-                Patience::None => break,
-                Patience::Forever => None,
-                Patience::Until(deadline) | Patience::Batches(deadline, _) => {
-                    Some(deadline.saturating_duration_since(Instant::now()))
-                }
-            };
-            (waiting.committer_sleeps, waiting.wake_at) = (true, wanted);
-            waiting = match left {
-                Some(left) if left.is_zero() => {
-                    waiting.committer_sleeps = false;
-                    break;
-                }
-                Some(left) => {
-                    self.queue.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.queue.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-            };
-            waiting.committer_sleeps = false;
-        }
-        std::mem::swap(&mut self.taken, &mut waiting.requests);
-        self.taken_batches = std::mem::take(&mut waiting.batches);
-        waiting.bytes = 0;
-        self.queue.gates.turn();
-        if waiting.writers_asleep > 0 {
-            self.queue.room.notify_all();
-        }
-    }
-
-    /// Looks for a while whether anything comes, without sleeping: for less than it takes to be woken.
-    pub(crate) fn spin(&self, longest: Duration) {
-        let seen = self.queue.arrivals.load(Ordering::Acquire);
-        if !self.taken.is_empty() || !self.queue.lock().requests.is_empty() {
-            return;
-        }
-        let start = Instant::now();
-        while self.queue.arrivals.load(Ordering::Acquire) == seen && start.elapsed() < longest {
-            for _ in 0..8 {
-                std::hint::spin_loop();
-            }
-        }
-    }
-
-    /// Batches that wait.
-    pub(crate) fn batches(&self) -> usize {
-        self.taken_batches + self.queue.lock().batches
-    }
-}
-
-impl Drop for Requests {
-    fn drop(&mut self) {
-        let mut waiting = self.queue.lock();
-        waiting.closed = true;
-        let left = std::mem::take(&mut waiting.requests);
-        (waiting.batches, waiting.bytes) = (0, 0);
-        drop(waiting);
-        self.queue.room.notify_all();
-        for request in std::mem::take(&mut self.taken).into_iter().chain(left) {
-            // Nothing of it was written. Of the others, a dropped reply says that the engine is closed.
-            if let Request::Write(write) = request {
-                write.promise.fill(Err(WriteError::Closed));
-            }
-        }
     }
 }
 
@@ -395,7 +366,9 @@ mod tests {
     fn a_deadline_ends_the_waiting() {
         let queue = Arc::new(Queue::new(1));
         let mut requests = Requests::new(Arc::clone(&queue));
-        assert!(requests.next(Patience::Until(Instant::now())).is_none());
+        queue.announce(Some(Instant::now()));
+        assert_eq!(queue.rest(), Rested::ToTheEnd);
+        assert!(requests.next(Patience::Batches(Instant::now(), 1)).is_none());
         assert!(requests.next(Patience::None).is_none());
     }
 

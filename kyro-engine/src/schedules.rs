@@ -11,6 +11,7 @@ use shuttle::{check_pct, check_random, future, thread};
 
 use crate::batch::Batch;
 use crate::commit::{self, Committed};
+use crate::committer::Seat;
 use crate::error::WriteError;
 use crate::published::Published;
 use crate::published::tests::Watched;
@@ -50,7 +51,8 @@ fn every_writer_is_answered_once() {
             .collect();
         let committer = thread::spawn(move || {
             for offset in 0..2 {
-                if let Some(Request::Write(write)) = requests.next(Patience::Forever) {
+                queue.rest();
+                if let Some(Request::Write(write)) = requests.next(Patience::None) {
                     write.promise.fill(Ok(Committed { first_offset: offset, last_offset: offset }));
                 }
             }
@@ -215,5 +217,86 @@ fn a_replaced_value_goes_when_its_last_reader_has_left() {
         let gone: Vec<bool> =
             gone.iter().map(|gone| gone.load(std::sync::atomic::Ordering::SeqCst)).collect();
         assert_eq!(gone, [true, true, false]);
+    });
+}
+
+/// A committer without a log: it notes who is at it, and that its group has no witness yet.
+#[derive(Default)]
+struct Noted {
+    /// Of each writer, the numbers of its batches in the order of their commits.
+    committed: Vec<u64>,
+    unconfirmed: bool,
+}
+
+/// The committer's thread, which rests, and two writers that commit by themselves where the seat is free and nothing
+/// waits, and else queue: every batch is committed once, those of a writer in their order, and the last one gets its
+/// witness, because whoever committed it rings a thread that would rest for ever.
+#[test]
+fn writers_take_turns_with_the_committers_thread() {
+    explore(|| {
+        let queue = Arc::new(Queue::new(4));
+        let mut requests = Requests::new(Arc::clone(&queue));
+        let seat = Arc::new(Seat::new(Noted::default()));
+        let writers: Vec<_> = (0..2_u64)
+            .map(|writer| {
+                let (queue, seat) = (Arc::clone(&queue), Arc::clone(&seat));
+                thread::spawn(move || {
+                    for number in 0..2 {
+                        let (mut write, commit) = write();
+                        write.operations = (writer * 10 + number) as u32;
+                        let alone = seat.try_take().filter(|_| queue.is_idle());
+                        if let Some(mut seated) = alone {
+                            let noted = seated.as_mut().unwrap();
+                            noted.committed.push(writer * 10 + number);
+                            noted.unconfirmed = true;
+                            queue.ring_before(std::time::Instant::now());
+                        } else {
+                            queue.write(write).unwrap();
+                            if number == 1 {
+                                commit.wait().unwrap();
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        let thread = {
+            let (queue, seat) = (Arc::clone(&queue), Arc::clone(&seat));
+            thread::spawn(move || {
+                let mut idle = false;
+                loop {
+                    let mut seated = seat.wait();
+                    let noted = seated.as_mut().unwrap();
+                    while let Some(Request::Write(write)) = requests.next(Patience::None) {
+                        noted.committed.push(u64::from(write.operations));
+                        noted.unconfirmed = true;
+                        write.promise.fill(Ok(Committed { first_offset: 0, last_offset: 0 }));
+                    }
+                    // The time of a rest that has an end is over at once.
+                    if std::mem::take(&mut idle) {
+                        noted.unconfirmed = false;
+                    }
+                    if noted.committed.len() == 4 && !noted.unconfirmed {
+                        return;
+                    }
+                    queue.announce(None);
+                    if noted.unconfirmed {
+                        idle = true;
+                        continue;
+                    }
+                    drop(seated);
+                    queue.rest();
+                }
+            })
+        };
+        for thread in writers.into_iter().chain([thread]) {
+            thread.join().unwrap();
+        }
+        let seated = seat.wait();
+        let committed = &seated.as_ref().unwrap().committed;
+        for first in [0, 10] {
+            let place = |number| committed.iter().position(|one| *one == number);
+            assert!(place(first).is_some() && place(first) < place(first + 1), "{committed:?}");
+        }
     });
 }

@@ -179,10 +179,12 @@ pub(crate) enum Chore {
     Compact,
 }
 
-/// Numbers of the commit path. Only the committer writes them, but for `refused_busy`.
+/// Numbers of the commit path. Only who has the committer's seat writes them, but for `refused_busy`.
 #[derive(Debug)]
 pub(crate) struct CommitStats {
     pub(crate) operations: AtomicU64,
+    /// Groups of one that their writers committed themselves.
+    pub(crate) by_writers: AtomicU64,
     /// Batches of each group, and what each sync took in nanoseconds.
     pub(crate) group_sizes: Recorder,
     pub(crate) sync_times: Recorder,
@@ -199,6 +201,7 @@ impl Default for CommitStats {
     fn default() -> Self {
         Self {
             operations: AtomicU64::default(),
+            by_writers: AtomicU64::default(),
             group_sizes: Recorder::new(GROUP_SIZES),
             sync_times: Recorder::new(SYNC_NANOS),
             refused_busy: AtomicU64::default(),

@@ -36,6 +36,10 @@ pub struct Stats {
     pub groups: u64,
     /// Batches in those groups.
     pub group_batches: u64,
+    /// Batches that were groups of their own, served by the thread that waited for them: see [`Engine::commit`].
+    ///
+    /// [`Engine::commit`]: crate::Engine::commit
+    pub groups_by_writers: u64,
     /// Batches of each of those groups.
     pub group_sizes: Histogram,
     /// Syncs of the log by the committer, and the time they took in all.
@@ -137,6 +141,7 @@ impl Stats {
             compaction_bytes: load(&maintenance.compaction_bytes),
             index_builds: load(&maintenance.index_builds),
             last_index_build: Duration::from_nanos(load(&maintenance.last_index_nanos)),
+            groups_by_writers: load(&commits.by_writers),
             refused_busy: load(&commits.refused_busy),
             stalls: shared.queue.stalls.read(),
             wal_checksum_errors: total(Counted::CorruptLog) + u64::from(shared.recovery.tail.is_some()),

@@ -9,9 +9,9 @@ use kyro_wal::SpareJob;
 use kyro_wal::storage::LockGuard;
 
 use crate::background;
-use crate::committer::{Committer, Start};
+use crate::committer::{self, Committer, Seat, Start};
 use crate::error::CloseError;
-use crate::queue::{Request, Requests};
+use crate::queue::{Request, Requests, Write};
 use crate::shared::Shared;
 
 /// How long preallocation rests after a failure.
@@ -20,6 +20,7 @@ const SPARE_PAUSE: Duration = Duration::from_millis(250);
 /// The engine's threads and its lock, ended together by the last handle.
 pub(crate) struct Threads {
     shared: Arc<Shared>,
+    seat: Arc<Seat<Committer>>,
     running: Mutex<Option<Running>>,
 }
 
@@ -43,19 +44,9 @@ impl Threads {
             std::thread::Builder::new().name(format!("kyro-{name}")).spawn(body)
         };
         let (spare_jobs, jobs) = bounded::<SpareJob>(1);
-        let committer = Committer::new(Arc::clone(shared), requests, start, spare_jobs);
-        let health = Arc::clone(shared);
-        let committer = spawn(
-            "committer",
-            Box::new(move || {
-                let run = std::panic::AssertUnwindSafe(|| committer.run());
-                if std::panic::catch_unwind(run).is_err() {
-                    // Whoever waits is told that the outcome is unknown, by the promises that were dropped.
-                    health.health.poison("the committer panicked: this is a bug, please report it");
-                    health.visible.close();
-                }
-            }),
-        )?;
+        let seat = Arc::new(Seat::new(Committer::new(Arc::clone(shared), requests, start, spare_jobs)));
+        let (seat_of_thread, for_commits) = (Arc::clone(&seat), Arc::clone(shared));
+        let committer = spawn("committer", Box::new(move || committer::run(&seat_of_thread, &for_commits)))?;
         let for_flushes = Arc::clone(shared);
         let flusher = spawn("flusher", Box::new(move || background::flusher(&for_flushes)))?;
         let for_merges = Arc::clone(shared);
@@ -75,7 +66,12 @@ impl Threads {
             }),
         )?;
         let running = Mutex::new(Some(Running { committer, flusher, compactor, preallocator, lock }));
-        Ok(Self { shared: Arc::clone(shared), running })
+        Ok(Self { shared: Arc::clone(shared), seat, running })
+    }
+
+    /// See [`committer::commit_here`].
+    pub(crate) fn commit_here(&self, write: Write) -> Option<Write> {
+        committer::commit_here(&self.seat, &self.shared, write)
     }
 
     pub(crate) fn stop(&self, shared: &Shared) -> Result<(), CloseError> {
@@ -95,6 +91,10 @@ impl Running {
         self.flusher.join().ok();
         let merging = shared.last_merge_turn();
         let flushing = shared.last_flush_turn();
+        if shared.log_is_long() {
+            // Where this fails the log stays as long as it is, and the next session tries again.
+            flushing.flush().ok();
+        }
         let (reply, answer) = bounded(1);
         let asked = shared.queue.ask(Request::Close(reply));
         let closed = if asked { answer.recv().ok() } else { None };

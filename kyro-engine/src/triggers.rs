@@ -49,10 +49,6 @@ impl Shared {
         let delta = &sources.delta;
         let operations = delta.operations();
         let many = |limit: Option<u64>| limit.is_some_and(|limit| operations >= limit.max(1));
-        let commits = &self.commits;
-        let segments = commits.wal_segments.load(Ordering::Relaxed);
-        let new_segments = segments.saturating_sub(commits.wal_segments_kept.load(Ordering::Relaxed));
-        let many_segments = options.wal_max_segments.is_some_and(|limit| segments >= limit.max(2));
         let large_share = || {
             options.rmi_rebuild_ratio.is_some_and(|ratio| {
                 let entries: u64 = sources.runs.iter().map(|run| run.len()).sum();
@@ -62,11 +58,23 @@ impl Shared {
         delta.bytes() >= options.delta_share()
             || many(options.flush_every_operations)
             || many(options.rmi_rebuild_appends)
-            || new_segments >= MAX_NEW_SEGMENTS
+            || self.log_is_long()
             || (delta.has_ranges() && delta.ranges().len() >= range_tombstones::MANY)
-            || (many_segments && new_segments > 0 && operations > 0)
             || options.wal_max_bytes.is_some_and(|limit| delta.log_bytes() >= limit)
             || large_share()
+    }
+
+    /// Whether the log has more segments than a flush should leave. Also looked at by whoever closes the engine: a session
+    /// may be shorter than it takes the flusher to wake, and each adds a segment.
+    pub(crate) fn log_is_long(&self) -> bool {
+        let (options, commits) = (&self.options, &self.commits);
+        let segments = commits.wal_segments.load(Ordering::Relaxed);
+        let new_segments = segments.saturating_sub(commits.wal_segments_kept.load(Ordering::Relaxed));
+        let many = || {
+            let many = options.wal_max_segments.is_some_and(|limit| segments >= limit.max(2));
+            many && new_segments > 0 && self.views.load().delta.operations() > 0
+        };
+        options.auto_flush && (new_segments >= MAX_NEW_SEGMENTS || many())
     }
 
     /// Whether the last flush is long enough ago, and anything was written since.

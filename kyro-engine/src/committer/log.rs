@@ -87,7 +87,7 @@ impl Committer {
         }
     }
 
-    /// Nothing waits: sync what the interval wants synced, then give the last group its witness.
+    /// Nothing waits: sync what the interval wants synced, then give the last group its witness when it is time.
     pub(super) fn idle(&mut self) {
         self.shared.ballast.restore(&*self.shared.storage);
         if self.unsynced {
@@ -95,9 +95,10 @@ impl Committer {
             self.sync().ok();
             return;
         }
-        if !std::mem::take(&mut self.unconfirmed) {
+        if !self.unconfirmed || self.last_sync.elapsed() < self.shared.options.confirm_after {
             return;
         }
+        self.unconfirmed = false;
         let Ok(wal) = self.live() else { return };
         if let Err(error) = wal.confirm() {
             // Where there was no room for a witness, or no descriptor, the next group will be one.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
-use crate::commit::{self, Commit};
+use crate::commit::{self, Commit, Committed};
 use crate::conditions::Condition;
 use crate::error::WriteError;
 use crate::queue::Write;
@@ -78,10 +78,29 @@ impl Engine {
         } else {
             self.shared.queue.try_write(write)
         };
-        if matches!(queued, Err(WriteError::Busy { .. })) {
+        self.count_refused(queued)?;
+        Ok(commit)
+    }
+
+    /// Writes a batch and waits: as [`Engine::write_waiting`] and then [`Commit::wait`], but where no other write is
+    /// under way it is this thread that appends to the log and syncs it, which spares waking the committer's.
+    ///
+    /// # Errors
+    /// As [`Engine::write_waiting`]; only [`WriteError::CommitUnknown`] leaves the outcome open.
+    pub fn commit(&self, batch: Batch) -> Result<Committed, WriteError> {
+        let (write, commit) = self.admit(batch, WriteOptions::new().wait())?;
+        self.count_refused(self.wait_for_memory())?;
+        if let Some(write) = self.threads.commit_here(write) {
+            self.shared.queue.write(write)?;
+        }
+        commit.wait()
+    }
+
+    fn count_refused(&self, done: Result<(), WriteError>) -> Result<(), WriteError> {
+        if matches!(done, Err(WriteError::Busy { .. })) {
             self.shared.commits.refused_busy.fetch_add(1, Ordering::Relaxed);
         }
-        queued.map(|()| commit)
+        done
     }
 
     /// Sets `key` to `value` and waits until it is durable as the mode promises. Gives the operation's offset.
@@ -92,7 +111,7 @@ impl Engine {
         let value = value.as_ref();
         let mut batch = Batch::with_capacity(value.len() + 16);
         batch.put(key, value);
-        self.commit(batch)
+        Ok(self.commit(batch)?.first_offset)
     }
 
     /// Removes `key` and waits. Deleting an absent key takes an offset too.
@@ -102,7 +121,7 @@ impl Engine {
     pub fn delete(&self, key: u64) -> Result<u64, WriteError> {
         let mut batch = Batch::with_capacity(16);
         batch.delete(key);
-        self.commit(batch)
+        Ok(self.commit(batch)?.first_offset)
     }
 
     /// Sets `key` to `value` if the condition holds, and waits. Gives the operation's offset.
@@ -113,7 +132,7 @@ impl Engine {
         let value = value.as_ref();
         let mut batch = Batch::with_capacity(value.len() + 16);
         batch.put_if(key, value, condition);
-        self.commit(batch)
+        Ok(self.commit(batch)?.first_offset)
     }
 
     /// Removes `key` if the condition holds, and waits. Gives the operation's offset.
@@ -123,7 +142,7 @@ impl Engine {
     pub fn delete_if(&self, key: u64, condition: Condition) -> Result<u64, WriteError> {
         let mut batch = Batch::with_capacity(16);
         batch.delete_if(key, condition);
-        self.commit(batch)
+        Ok(self.commit(batch)?.first_offset)
     }
 
     /// Removes every key in `keys` and waits: one operation, whatever the range holds. See [`Batch::delete_range`].
@@ -134,7 +153,7 @@ impl Engine {
     pub fn delete_range(&self, keys: RangeInclusive<u64>) -> Result<u64, WriteError> {
         let mut batch = Batch::with_capacity(32);
         batch.delete_range(keys);
-        self.commit(batch)
+        Ok(self.commit(batch)?.first_offset)
     }
 
     /// Adds an event without a key and waits. It stays in the log, and everything after it does, until the database
@@ -145,7 +164,7 @@ impl Engine {
     pub fn append(&self, payload: impl AsRef<[u8]>) -> Result<u64, WriteError> {
         let mut batch = Batch::new();
         batch.append(payload);
-        self.commit(batch)
+        Ok(self.commit(batch)?.first_offset)
     }
 
     /// Waits for a flush when recent writes fill four times their memory budget.
@@ -166,10 +185,6 @@ impl Engine {
             self.shared.queue.stalls.waited(Stall::Memory, start);
         }
         Ok(())
-    }
-
-    fn commit(&self, batch: Batch) -> Result<u64, WriteError> {
-        self.write_waiting(batch)?.wait().map(|committed| committed.first_offset)
     }
 
     /// Checks a batch against the limits, and gives it its commit.

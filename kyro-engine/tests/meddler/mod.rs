@@ -22,6 +22,8 @@ pub(crate) enum Op {
 pub(crate) enum Act {
     /// It fails and does nothing.
     Fail(io::Error),
+    /// It panics, as a bug would.
+    Panic,
     /// It is done, then this runs, then it fails.
     DoThenFail(Box<dyn FnOnce() + Send>, io::Error),
 }
@@ -91,6 +93,7 @@ impl Meddler {
         match rule.and_then(|rule| rule(op, path)) {
             None => operation(),
             Some(Act::Fail(error)) => Err(error),
+            Some(Act::Panic) => panic!("a bug on {}", path.display()),
             Some(Act::DoThenFail(then, error)) => {
                 operation()?;
                 then();
