@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kyro_snapshot::Value;
 use kyro_wal::storage::{LockGuard, RealStorage, Storage};
 use kyro_wal::{Identity, Wal};
 
@@ -191,7 +192,8 @@ impl BulkBuild {
             None => begin(&storage, dir)?,
         };
         let manifest = ManifestFile::hold(Arc::clone(&storage), dir, manifest);
-        let shared = Shared::new(storage, dir, options.engine, manifest, Sources::default(), 0);
+        let shared =
+            Shared::new(storage, dir, options.engine.with_value_cache(), manifest, Sources::default(), 0);
         remove_orphans(&shared);
         let number = shared.next_run.fetch_add(1, Ordering::Relaxed);
         let run = RunWriter::create(&shared, Task::Bulk, temporary_path(&shared, number))?;
@@ -303,7 +305,9 @@ impl Stage {
     #[inline]
     fn push(&mut self, key: u64, offset: u64, value: &[u8]) -> Result<(), BulkError> {
         match self {
-            Self::Streaming(run) => Ok(run.push(key, VersionRef { offset, value: Some(value) })?),
+            Self::Streaming(run) => {
+                Ok(run.push(key, &VersionRef { offset, value: Some(Value::InFile(value)) })?)
+            }
             Self::Sorting(sorter) => sorter.push(key, offset, value),
             Self::Ended => Err(BulkError::Ended),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kyro_simd::prefetch;
+use kyro_snapshot::LastBlock;
 
 use crate::counters::Counters;
 use crate::delta::{Delta, Place, Segment};
@@ -48,6 +49,14 @@ pub(crate) struct Cursor {
     high: usize,
     reverse: bool,
     head: Option<Head>,
+    unpacked: Unpacked,
+}
+
+/// Where the source has compressed values: the last one read, and the block it was in.
+#[derive(Debug, Clone, Default)]
+struct Unpacked {
+    value: Option<Bytes>,
+    last: LastBlock,
 }
 
 impl Cursor {
@@ -70,7 +79,7 @@ impl Cursor {
                 (before(from), after.map_or(segment.len(), before))
             }
         };
-        let mut cursor = Self { source, low, high, reverse, head: None };
+        let mut cursor = Self { source, low, high, reverse, head: None, unpacked: Unpacked::default() };
         cursor.advance(counters)?;
         Ok(cursor)
     }
@@ -106,10 +115,23 @@ impl Cursor {
         Ok(())
     }
 
-    /// Reads the version that a head of this cursor told of.
+    /// Reads the version that a head of this cursor told of. Its value can be had until the next is read.
     #[inline]
-    pub(crate) fn read(&self, head: Head, keys_only: bool, counters: &Counters) -> Result<Read, ReadError> {
+    pub(crate) fn read(
+        &mut self,
+        head: Head,
+        keys_only: bool,
+        counters: &Counters,
+    ) -> Result<Read, ReadError> {
         match &self.source {
+            Source::Run(run) if run.is_compressed() && !keys_only => {
+                let Read { offset, value } = run.read(head.at as usize, keys_only, counters)?;
+                let last = &mut self.unpacked.last;
+                let value = value.map(|place| run.at_place_after(place, last, counters)).transpose()?;
+                let len = value.as_ref().map(Bytes::len);
+                self.unpacked.value = value;
+                Ok(Read { offset, value: len.map(|len| 0..len) })
+            }
             Source::Run(run) => run.read(head.at as usize, keys_only, counters),
             Source::Segment { delta, .. } => {
                 // Segments hold numbers of versions that are there.
@@ -138,7 +160,7 @@ impl Cursor {
 
     fn owner(&self, head: Head) -> Option<&Bytes> {
         match &self.source {
-            Source::Run(run) => Some(run.file()),
+            Source::Run(run) => self.unpacked.value.as_ref().or(Some(run.file())),
             Source::Segment { delta, .. } => {
                 delta.version(head.at).and_then(|version| version.value.as_ref())
             }

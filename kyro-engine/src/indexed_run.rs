@@ -2,20 +2,22 @@
 
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use kyro_rmi::{Column, Probe, Rmi};
 use kyro_simd::prefetch;
-use kyro_snapshot::{Corrupt, Record, Run, Stamp};
+use kyro_snapshot::{Corrupt, LastBlock, RecordRef, Run, Stamp, Value};
 
 use crate::counters::{Counters, Event};
 use crate::cursor::Read;
 use crate::error::ReadError;
 use crate::filter::Filter;
+use crate::options::Options;
 use crate::run_files::VersionRef;
 use crate::scan::EntryRef;
 use crate::stats::RunStats;
+use crate::value_cache::ValueCache;
 
 /// Keys that a filter takes in between two looks at whether it is still wanted.
 const KEYS_AT_ONCE: usize = 1 << 16;
@@ -51,12 +53,24 @@ pub(crate) struct IndexedRun {
     filter: OnceLock<Filter>,
     /// The offset of every entry, where one operation brought them all; otherwise each has its own, in the file.
     offset: Option<u64>,
+    /// Keeps unpacked values, where they are compressed; the number tells this run's from others'.
+    value_cache: Arc<ValueCache>,
+    cache_number: u64,
 }
 
 impl IndexedRun {
     /// `file` and `run` share their bytes.
-    pub(crate) fn new(number: u64, path: PathBuf, file: Bytes, run: Run<Bytes>, index: Rmi<Bytes>) -> Self {
-        Self { number, path, file, run, index, filter: OnceLock::new(), offset: None }
+    pub(crate) fn new(
+        number: u64,
+        path: PathBuf,
+        file: Bytes,
+        run: Run<Bytes>,
+        index: Rmi<Bytes>,
+        options: &Options,
+    ) -> Self {
+        let value_cache = Arc::clone(&options.value_cache);
+        let (filter, cache_number) = (OnceLock::new(), ValueCache::new_run());
+        Self { number, path, file, run, index, filter, offset: None, value_cache, cache_number }
     }
 
     /// The same, with this offset for every entry, where there is one.
@@ -172,11 +186,63 @@ impl IndexedRun {
     /// Every byte the answer depends on has had its block's checksum verified.
     #[inline]
     pub(crate) fn value(&self, position: usize, counters: &Counters) -> Result<Option<Bytes>, ReadError> {
-        let value = self.value_slice(position, counters)?;
-        Ok(value.map(|value| self.file.slice_ref(value)))
+        match self.run.ready_value(position) {
+            Some(value) => Ok(Some(self.file.slice_ref(value))),
+            None => self.value_elsewhere(position, counters),
+        }
     }
 
-    /// As [`IndexedRun::value`], borrowed.
+    #[cold]
+    fn value_elsewhere(&self, position: usize, counters: &Counters) -> Result<Option<Bytes>, ReadError> {
+        let place = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
+        place.map(|place| self.at_place(place, counters)).transpose()
+    }
+
+    /// The value at a place that the run named, sharing the memory it is in.
+    fn at_place(&self, place: Range<usize>, counters: &Counters) -> Result<Bytes, ReadError> {
+        let value = self.run.read(place, &mut self.value_cache.of(self.cache_number));
+        value.map(|value| self.share(value)).map_err(|damage| self.corrupt(counters, &damage))
+    }
+
+    /// As [`IndexedRun::at_place`], for a walk in order that keeps its last block.
+    pub(crate) fn at_place_after(
+        &self,
+        place: Range<usize>,
+        last: &mut LastBlock,
+        counters: &Counters,
+    ) -> Result<Bytes, ReadError> {
+        let value = self.run.read(place, last);
+        value.map(|value| self.share(value)).map_err(|damage| self.corrupt(counters, &damage))
+    }
+
+    fn share(&self, value: Value<'_>) -> Bytes {
+        match value {
+            Value::InFile(value) => self.file.slice_ref(value),
+            Value::Unpacked(value) => Bytes::from_owner(value),
+        }
+    }
+
+    /// Whether values are compressed: then they are not in the file as they are.
+    #[inline]
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.run.is_compressed()
+    }
+
+    /// What `read` makes of the value at a position, as by [`IndexedRun::value`], borrowed.
+    #[inline]
+    pub(crate) fn value_with<R>(
+        &self,
+        position: usize,
+        counters: &Counters,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, ReadError> {
+        match self.run.ready_value(position) {
+            Some(value) => Ok(Some(read(value))),
+            None => Ok(self.value_elsewhere(position, counters)?.map(|value| read(&value))),
+        }
+    }
+
+    /// As [`IndexedRun::value`], borrowed, where values are not compressed.
     #[inline]
     pub(crate) fn value_slice(
         &self,
@@ -197,7 +263,8 @@ impl IndexedRun {
         counters: &Counters,
     ) -> Result<Option<(u64, Bytes)>, ReadError> {
         let entry = self.run.entry(position).map_err(|damage| self.corrupt(counters, &damage))?;
-        Ok(entry.value.map(|range| (self.offset_of(entry.offset), self.file.slice(range))))
+        let value = entry.value.map(|place| self.at_place(place, counters)).transpose()?;
+        Ok(value.map(|value| (self.offset_of(entry.offset), value)))
     }
 
     /// The offset at a position that [`IndexedRun::find`] gave; `None` for a tombstone.
@@ -258,7 +325,7 @@ impl IndexedRun {
         visit: &mut impl FnMut(EntryRef<'_>, bool) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let walked = if !keys_only {
-            self.run.visit(positions, reverse, goes_on, &mut |Record { key, offset, value }| {
+            self.run.visit(positions, reverse, goes_on, &mut |RecordRef { key, offset, value }| {
                 let offset = self.offset_of(offset);
                 visit(EntryRef { key, offset, value: value.unwrap_or_default() }, value.is_none())
             })
@@ -373,6 +440,7 @@ impl IndexedRun {
             tombstones: self.tombstones(),
             bytes: self.file_bytes(),
             value_bytes: self.run.value_bytes(),
+            stored_value_bytes: self.run.stored_value_bytes(),
             index_bytes: index.bytes,
             index_leaves: index.leaves,
             epsilon_max: u64::from(index.epsilon_max),

@@ -84,6 +84,7 @@ mod thread_number;
 mod threads;
 mod tiering;
 mod triggers;
+mod value_cache;
 mod verify;
 mod versions;
 mod view;
@@ -118,6 +119,8 @@ pub use versions::{MAX_LABEL_BYTES, PushReport, Version, VersionError, VersionId
 pub use view::View;
 pub use visible::VisibleAfter;
 
+/// Whether and how values are compressed, re-exported: what [`Options::compression`] takes.
+pub use kyro_snapshot::Compression;
 /// The storage interface and its implementations, re-exported: what [`Engine::open_on`] takes.
 pub use kyro_wal::storage;
 

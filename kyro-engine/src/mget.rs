@@ -9,16 +9,18 @@ use kyro_simd::prefetch;
 
 use crate::counters::Event;
 use crate::error::ReadError;
+use crate::indexed_run::IndexedRun;
 use crate::reading::{Found, Reading};
 
 /// Keys that travel together: enough to overlap their misses, few enough to stay in the first cache.
 const CHUNK: usize = 128;
 
-/// A value where it lies, and whose memory that is.
+/// A value where it lies, and whose memory that is; or a compressed one, which is unpacked when its turn comes, so that
+/// those of a chunk are not in memory all at once.
 #[derive(Debug, Clone, Copy)]
-struct Located<'a> {
-    value: &'a [u8],
-    owner: &'a Bytes,
+enum Located<'a> {
+    InPlace { value: &'a [u8], owner: &'a Bytes },
+    Packed(&'a IndexedRun, usize),
 }
 
 impl<'a> Reading<'a> {
@@ -28,14 +30,14 @@ impl<'a> Reading<'a> {
         keys: &[u64],
         mut visit: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<(), ReadError> {
-        self.mget_located(keys, |index, located| visit(index, located.map(|located| located.value)))
+        self.mget_located(keys, |index, located| visit(index, located.map(|(value, _)| value)))
     }
 
     /// The value of each of `keys`, sharing the memory it is in.
     pub(crate) fn mget(self, keys: &[u64]) -> Result<Vec<Option<Bytes>>, ReadError> {
         let mut values = Vec::with_capacity(keys.len());
         self.mget_located(keys, |_, located| {
-            values.push(located.map(|located| located.owner.slice_ref(located.value)));
+            values.push(located.map(|(value, owner)| owner.slice_ref(value)));
         })?;
         Ok(values)
     }
@@ -43,7 +45,7 @@ impl<'a> Reading<'a> {
     fn mget_located(
         self,
         keys: &[u64],
-        mut visit: impl FnMut(usize, Option<Located<'a>>),
+        mut visit: impl FnMut(usize, Option<(&[u8], &Bytes)>),
     ) -> Result<(), ReadError> {
         for (chunk, wanted) in keys.chunks(CHUNK).enumerate() {
             let mut found = [None; CHUNK];
@@ -55,7 +57,15 @@ impl<'a> Reading<'a> {
             }
             let located = self.locate_chunk(&found)?;
             for (index, located) in located.into_iter().take(wanted.len()).enumerate() {
-                visit(chunk * CHUNK + index, located);
+                let index = chunk * CHUNK + index;
+                match located {
+                    None => visit(index, None),
+                    Some(Located::InPlace { value, owner }) => visit(index, Some((value, owner))),
+                    Some(Located::Packed(run, position)) => {
+                        let value = run.value(position, self.counters)?;
+                        visit(index, value.as_ref().map(|value| (&**value, value)));
+                    }
+                }
             }
         }
         Ok(())
@@ -109,14 +119,17 @@ impl<'a> Reading<'a> {
             *located = match found {
                 None => None,
                 Some(Found::Delta(version)) => {
-                    version.value.as_ref().map(|owner| Located { value: owner, owner })
+                    version.value.as_ref().map(|owner| Located::InPlace { value: owner, owner })
+                }
+                Some(Found::Run(run, position)) if run.is_compressed() => {
+                    Some(Located::Packed(run, *position))
                 }
                 Some(Found::Run(run, position)) => run
                     .value_slice(*position, self.counters)?
-                    .map(|value| Located { value, owner: run.file() }),
+                    .map(|value| Located::InPlace { value, owner: run.file() }),
             };
-            if let Some(located) = located {
-                prefetch(located.value, 0);
+            if let Some(Located::InPlace { value, .. }) = located {
+                prefetch(value, 0);
             }
         }
         Ok(located)

@@ -39,6 +39,7 @@ pub(crate) struct Opened {
 
 /// Opens a data directory, or makes one.
 pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, options: Options) -> Result<Opened, OpenError> {
+    let options = options.with_value_cache();
     let started = Instant::now();
     create_dir(&*storage, dir)?;
     refuse_foreign(&*storage, dir)?;

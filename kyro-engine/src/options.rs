@@ -4,6 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kyro_snapshot::Compression;
+
+use crate::value_cache::ValueCache;
+
 /// What an acknowledgement of a write means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -43,10 +47,19 @@ pub struct Options {
     pub wal_segment_bytes: u64,
     /// Memory for everything that grows with load, in bytes: recent writes (half of it, counting those that wait for a
     /// flush), the queue of writers (an eighth), the columns of a run that is being written (an eighth), the filters
-    /// of runs (a sixteenth; those beyond it have none); the rest is
+    /// of runs (a sixteenth; those beyond it have none), unpacked values (a sixteenth); the rest is
     /// for what flushes sort, frames and buffers. At least 16 MiB. Mapped files are not counted: the operating system
     /// takes their pages back when it needs them. Default: none; the single options say it.
     pub memory_budget: Option<u64>,
+    /// Whether the values of runs that are written are compressed, block by block. A run stays as it was written until a
+    /// merge writes it again; one engine reads both. A get from a compressed run unpacks 8 KiB unless the block is kept
+    /// (see [`value_cache_bytes`](Self::value_cache_bytes)), and its value is no longer borrowed from the file. Releases
+    /// before run format 2 refuse such runs. Default: not compressed.
+    pub compression: Compression,
+    /// Memory for unpacked blocks of compressed values that reads by key needed, in bytes. Not used where nothing is
+    /// compressed. Below 134 KiB nothing is kept. Default 32 MiB.
+    pub value_cache_bytes: u64,
+    pub(crate) value_cache: Arc<ValueCache>,
     /// Recent writes kept in memory before a flush starts, in bytes. While a flush is running, writers go on until
     /// four times as much is waiting, and are then held back. Default 64 MiB.
     pub delta_bytes: u64,
@@ -99,6 +112,9 @@ impl Default for Options {
             durability: Durability::Always,
             wal_segment_bytes: 16 << 20,
             memory_budget: None,
+            compression: Compression::None,
+            value_cache_bytes: 32 << 20,
+            value_cache: Arc::default(),
             delta_bytes: 64 << 20,
             flush_every_operations: None,
             wal_max_bytes: None,
@@ -146,6 +162,13 @@ impl Options {
         self.share(16).unwrap_or(u64::MAX)
     }
 
+    /// With a cache of its own for unpacked values, as large as the options say.
+    pub(crate) fn with_value_cache(mut self) -> Self {
+        let share = self.share(16).map_or(self.value_cache_bytes, |share| share.min(self.value_cache_bytes));
+        self.value_cache = Arc::new(ValueCache::with_bytes(share));
+        self
+    }
+
     /// Memory for the columns of a run that is being written; what is beyond waits in temporary files.
     pub(crate) fn column_share(&self) -> usize {
         let share = self.share(8).map_or(COLUMN_BYTES, |share| share.min(COLUMN_BYTES));
@@ -159,6 +182,8 @@ impl fmt::Debug for Options {
             .field("durability", &self.durability)
             .field("wal_segment_bytes", &self.wal_segment_bytes)
             .field("memory_budget", &self.memory_budget)
+            .field("compression", &self.compression)
+            .field("value_cache_bytes", &self.value_cache_bytes)
             .field("delta_bytes", &self.delta_bytes)
             .field("flush_every_operations", &self.flush_every_operations)
             .field("wal_max_bytes", &self.wal_max_bytes)

@@ -70,7 +70,7 @@ impl Engine {
         dir: impl AsRef<Path>,
         options: Options,
     ) -> Result<ReadOnly, OpenError> {
-        let state = read_state(storage, dir.as_ref(), options, &[])?;
+        let state = read_state(storage, dir.as_ref(), options.with_value_cache(), &[])?;
         Ok(ReadOnly { state: ArcSwap::from_pointee(state), refreshing: Mutex::default() })
     }
 }

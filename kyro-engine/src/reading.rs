@@ -81,12 +81,11 @@ impl<'a> Reading<'a> {
     /// What `read` makes of the value of `key`.
     #[inline]
     pub(crate) fn get_with<R>(self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, ReadError> {
-        let value = match self.find(key)? {
-            None => None,
-            Some(Found::Delta(version)) => version.value.as_deref(),
-            Some(Found::Run(run, position)) => run.value_slice(position, self.counters)?,
-        };
-        Ok(value.map(read))
+        match self.find(key)? {
+            None => Ok(None),
+            Some(Found::Delta(version)) => Ok(version.value.as_deref().map(read)),
+            Some(Found::Run(run, position)) => run.value_with(position, self.counters, read),
+        }
     }
 
     /// The offset of the put that gave `key` its value, and the value.

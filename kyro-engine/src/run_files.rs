@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use kyro_rmi::{BuildOptions, Rmi};
-use kyro_snapshot::{Mapping, Run};
+use kyro_snapshot::{Mapping, Run, Value};
 use kyro_wal::storage::{Contents, Storage, write_atomically};
 
 use crate::delta::Version;
@@ -22,16 +22,16 @@ use crate::run_writer::RunWriter;
 use crate::shared::{ProgressMeter, Shared};
 
 /// A version of one key, where its value already is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct VersionRef<'a> {
     pub(crate) offset: u64,
     /// `None` for a tombstone.
-    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) value: Option<Value<'a>>,
 }
 
 impl<'a> From<&'a Version> for VersionRef<'a> {
     fn from(version: &'a Version) -> Self {
-        Self { offset: version.offset, value: version.value.as_deref() }
+        Self { offset: version.offset, value: version.value.as_deref().map(Value::InFile) }
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn write_run<'a>(
         let mut writer = RunWriter::create(shared, task, temporary_path(shared, number))?;
         entries.try_for_each(|entry| {
             let (key, version) = entry?;
-            writer.push(key, version)
+            writer.push(key, &version)
         })?;
         writer.finish(true)
     };
@@ -135,7 +135,7 @@ fn name_run(
     run.verify(&mut |done, total| meter.at(done, Some(total))).map_err(|damage| unverified(path, &damage))?;
     go_on(shared, task)?;
     let index = build_index(shared, &run, number)?;
-    Ok(IndexedRun::new(number, path.to_owned(), file, run, index))
+    Ok(IndexedRun::new(number, path.to_owned(), file, run, index, &shared.options))
 }
 
 /// Ends a merge when the engine closes, or when it is no longer wanted. A flush goes on: what it has done would have to be done again.
@@ -211,7 +211,7 @@ pub(crate) fn open_run(
         return Err(corrupt("it is not the run that the manifest names".to_owned()));
     }
     if let Ok(index) = load_index(storage, &index_path(runs_dir, entry.number), &run) {
-        let run = IndexedRun::new(entry.number, path, file, run, index).at_offset(entry.offset);
+        let run = IndexedRun::new(entry.number, path, file, run, index, options).at_offset(entry.offset);
         return Ok((run, None));
     }
     let mut meter = ProgressMeter::new(options, "index", "bytes");
@@ -222,7 +222,8 @@ pub(crate) fn open_run(
     })?;
     let bytes = train(&run).map_err(corrupt)?;
     let index = open_index(&run, Bytes::from_owner(Mapping::from_bytes(bytes.clone()))).map_err(corrupt)?;
-    Ok((IndexedRun::new(entry.number, path, file, run, index).at_offset(entry.offset), Some(bytes)))
+    let run = IndexedRun::new(entry.number, path, file, run, index, options).at_offset(entry.offset);
+    Ok((run, Some(bytes)))
 }
 
 /// A run and its whole file, which share their bytes.

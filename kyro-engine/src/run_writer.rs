@@ -31,7 +31,8 @@ impl RunWriter {
         let file = shared.storage.create(&path).map_err(io)?;
         let info = RunInfo { uuid, database: shared.uuid, epoch: shared.manifest.current().epoch };
         let out = Sequential { file, at: 0, synced: 0, pace: Pace::new(shared, task) };
-        let writer = Writer::new(out, info).map_err(|error| refused(&path, error))?;
+        let writer = Writer::with_compression(out, info, shared.options.compression);
+        let writer = writer.map_err(|error| refused(&path, error))?;
         let writer = writer
             .spill_beyond(shared.options.column_share(), scratch_files(Arc::clone(&shared.storage), &path));
         Ok(Self { path, writer, meter: ProgressMeter::new(&shared.options, task.name(), "entries") })
@@ -47,8 +48,8 @@ impl RunWriter {
 
     /// Adds the next entry; keys must increase.
     #[inline]
-    pub(crate) fn push(&mut self, key: u64, version: VersionRef<'_>) -> Result<(), MaintenanceError> {
-        let pushed = self.writer.push(key, version.offset, version.value);
+    pub(crate) fn push(&mut self, key: u64, version: &VersionRef<'_>) -> Result<(), MaintenanceError> {
+        let pushed = self.writer.push(key, version.offset, version.value.as_deref());
         pushed.map_err(|error| refused(&self.path, error))?;
         if self.writer.entries().is_multiple_of(4096) {
             self.meter.at(self.writer.entries(), None);

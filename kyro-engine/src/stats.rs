@@ -24,6 +24,12 @@ pub struct Stats {
     pub delta_bytes: u64,
     /// The size in bytes at which the delta is flushed.
     pub delta_limit_bytes: u64,
+    /// Unpacked blocks of compressed values that are kept, in bytes.
+    pub value_cache_bytes: u64,
+    /// Blocks that reads by key unpacked, and blocks that they found unpacked.
+    pub blocks_unpacked: u64,
+    /// See [`Stats::blocks_unpacked`].
+    pub blocks_found: u64,
     /// Deleted ranges that reads have to heed until compactions have dropped what they cover.
     pub range_tombstones: u64,
     /// The runs, newest first.
@@ -112,6 +118,9 @@ impl Stats {
             delta_entries,
             delta_bytes: view.memory_bytes(),
             delta_limit_bytes: shared.options.delta_share(),
+            value_cache_bytes: shared.options.value_cache.bytes(),
+            blocks_unpacked: shared.options.value_cache.counts().0,
+            blocks_found: shared.options.value_cache.counts().1,
             range_tombstones: view.range_tombstones() as u64,
             runs: view.runs.iter().map(|run| run.stats()).collect(),
             wal: WalStats {
@@ -170,6 +179,8 @@ pub struct RunStats {
     pub bytes: u64,
     /// Of those, the bytes of values.
     pub value_bytes: u64,
+    /// Bytes that they take in the file: fewer where they are compressed.
+    pub stored_value_bytes: u64,
     /// The index's size in bytes.
     pub index_bytes: u64,
     /// Leaves of the index.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kyro_engine::storage::{SimDisk, Storage};
-use kyro_engine::{Batch, Commit, Engine, EventOp, Options};
+use kyro_engine::{Batch, BulkBuild, BulkOptions, Commit, Engine, EventOp, Options};
 
 /// What a golden directory holds: how today's code writes it, and what it must say.
 struct Golden {
@@ -21,10 +21,12 @@ struct Golden {
     check: fn(&Engine, &str),
 }
 
-const ALL: [Golden; 2] = [
+const ALL: [Golden; 3] = [
     Golden { name: "v1", write, check },
     // Payloads and a manifest of format 2: deleted ranges, in the log and for an older run.
     Golden { name: "v2", write: write_ranges, check: check_ranges },
+    // Payloads and a manifest of format 3: a version that is kept, a push, a layer on top of it.
+    Golden { name: "v3", write: write_versions, check: check_versions },
 ];
 
 fn options() -> Options {
@@ -120,6 +122,66 @@ fn check_ranges(engine: &Engine, version: &str) {
     assert_eq!((engine.next_offset(), engine.offset(33).expect("reads")), (57, Some(56)), "{version}");
     let stats = engine.stats();
     assert_eq!((stats.range_tombstones, stats.recovery.indexes_rebuilt), (3, 0), "{version}");
+    engine.verify().expect("every block is whole");
+}
+
+/// A run, kept as version 0; a push, with a layer and a put on top of it in a run and in the log; a clean close.
+fn write_versions() -> SimDisk {
+    let disk = SimDisk::new();
+    let build = |dir: &str, keys: std::ops::Range<u64>| {
+        let mut bulk = BulkOptions::default();
+        bulk.engine = options();
+        let storage = Arc::new(disk.clone());
+        let mut build = BulkBuild::create_on(storage, dir, bulk).expect("begins");
+        keys.for_each(|key| build.push(key, format!("{dir} {key}").as_bytes()).expect("takes a record"));
+        build.finish().expect("is built");
+    };
+    build("/pushed", 10..50);
+    build("/layer", 40..60);
+    let engine = open(&disk);
+    let commit = |batch: Batch| engine.write(batch).and_then(Commit::wait).expect("commits");
+    let mut batch = Batch::new();
+    for key in 0..30_u64 {
+        batch.put(key, format!("own {key}"));
+    }
+    commit(batch);
+    engine.push("/pushed", "the set that was pushed").expect("is pushed");
+    let mut batch = Batch::new();
+    batch.put(20, "after the push").delete(21).append("an event");
+    commit(batch);
+    engine.ingest("/layer", "").expect("is added");
+    let mut batch = Batch::new();
+    batch.put(45, "after the layer");
+    commit(batch);
+    engine.close().expect("closes");
+    disk
+}
+
+fn check_versions(engine: &Engine, version: &str) {
+    for key in 0..70_u64 {
+        let expected = match key {
+            20 => Some("after the push".to_owned()),
+            45 => Some("after the layer".to_owned()),
+            21 | 0..10 | 60.. => None,
+            10..40 => Some(format!("/pushed {key}")),
+            _ => Some(format!("/layer {key}")),
+        };
+        let found = engine.get(key).expect("reads");
+        assert_eq!(found.as_deref(), expected.as_ref().map(String::as_bytes), "{version}, key {key}");
+    }
+    assert_eq!((engine.next_offset(), engine.offset(30).expect("reads")), (36, Some(30)), "{version}");
+    assert_eq!(engine.offset(41).expect("reads"), Some(34), "{version}: of the layer");
+    let versions = engine.versions();
+    let known: Vec<_> =
+        versions.iter().map(|one| (one.id.0, one.is_current, one.label.as_str(), one.entries)).collect();
+    assert_eq!(known[0], (0, false, "", 30), "{version}");
+    assert_eq!((known.len(), known[1].0, known[1].1), (2, 1, true), "{version}");
+    assert_eq!(known[1].2, "the set that was pushed", "{version}");
+    let events = engine.replay(engine.oldest_offset(), None).expect("history");
+    let events: Vec<_> = events.map(|event| event.expect("reads").op).collect();
+    assert!(events.contains(&EventOp::Layer { label: String::new() }), "{version}: {events:?}");
+    assert!(events.contains(&EventOp::Append { payload: "an event".into() }), "{version}: {events:?}");
+    assert_eq!(engine.stats().recovery.indexes_rebuilt, 0, "{version}");
     engine.verify().expect("every block is whole");
 }
 

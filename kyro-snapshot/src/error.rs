@@ -186,6 +186,16 @@ pub enum Corrupt {
         /// What is contradictory.
         what: &'static str,
     },
+    /// A block of compressed values has its checksum and does not unpack: not damage on the way, but a faulty writer.
+    #[error("value block {block} at byte {position} {what}; write the run again")]
+    Packed {
+        /// Where in the file the packed block starts, or what says where.
+        position: u64,
+        /// Number of the value block.
+        block: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
 }
 
 impl Corrupt {
@@ -194,7 +204,8 @@ impl Corrupt {
         match self {
             Self::Block { position, .. }
             | Self::Table { position, .. }
-            | Self::Contradiction { position, .. } => *position,
+            | Self::Contradiction { position, .. }
+            | Self::Packed { position, .. } => *position,
         }
     }
 }

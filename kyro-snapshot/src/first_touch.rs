@@ -1,11 +1,16 @@
 //! Which blocks have been verified: each one at its first touch, and all of them once and for all.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Corrupt;
 use crate::format::BLOCK_BYTES;
+
+/// Every block has been verified.
+const COMPLETE: u8 = 1;
+/// And values can be read where they lie in the file.
+const IN_PLACE: u8 = 2;
 
 /// One bit per block, and the damage found so far.
 ///
@@ -13,7 +18,9 @@ use crate::format::BLOCK_BYTES;
 /// bit mean that some thread has seen the block whole.
 #[derive(Debug)]
 pub(crate) struct FirstTouch {
-    complete: AtomicBool,
+    /// [`COMPLETE`] and [`IN_PLACE`], once there is nothing left to verify.
+    state: AtomicU8,
+    when_complete: u8,
     verified: Box<[AtomicU64]>,
     unverified_blocks: AtomicU64,
     /// Checksum found in each damaged block: a block once seen damaged stays damaged, even if a later read differs.
@@ -21,10 +28,12 @@ pub(crate) struct FirstTouch {
 }
 
 impl FirstTouch {
-    /// Nothing verified yet. Costs one bit per block.
-    pub(crate) fn new(blocks: u64) -> Self {
+    /// Nothing verified yet. Costs one bit per block. `in_place`: whether values can be read where they lie.
+    pub(crate) fn new(blocks: u64, in_place: bool) -> Self {
+        let when_complete = if in_place { COMPLETE | IN_PLACE } else { COMPLETE };
         Self {
-            complete: AtomicBool::new(blocks == 0),
+            state: AtomicU8::new(if blocks == 0 { when_complete } else { 0 }),
+            when_complete,
             verified: (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             unverified_blocks: AtomicU64::new(blocks),
             damaged: Mutex::new(BTreeMap::new()),
@@ -34,7 +43,13 @@ impl FirstTouch {
     /// True once every block has been verified: then nothing needs to ask again.
     #[inline]
     pub(crate) fn is_complete(&self) -> bool {
-        self.complete.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & COMPLETE != 0
+    }
+
+    /// True once every block has been verified, where values can be read in place: one question for both.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state.load(Ordering::Acquire) & IN_PLACE != 0
     }
 
     #[inline]
@@ -60,7 +75,7 @@ impl FirstTouch {
         let bit = 1 << (block % 64);
         let before = self.verified[(block / 64) as usize].fetch_or(bit, Ordering::AcqRel);
         if before & bit == 0 && self.unverified_blocks.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.complete.store(true, Ordering::Release);
+            self.state.store(self.when_complete, Ordering::Release);
         }
         Ok(())
     }

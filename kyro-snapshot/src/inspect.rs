@@ -17,6 +17,7 @@ use zerocopy::IntoBytes;
 
 use crate::error::OpenError;
 use crate::format::{FOOTER_BYTES, Footer, HEADER_BYTES, Header, NO_FIXED_WIDTH};
+use crate::locator::LINE_BYTES;
 
 /// Everything that the header and the footer say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,19 +81,35 @@ pub fn inspect(file: &[u8]) -> Result<Facts, OpenError> {
     let (footer, layout) = Footer::read(file, header)?;
     let section = |name, position, bytes| Section { name, position, bytes };
     let column_bytes = 8 * footer.entries.get();
-    let sections = vec![
+    let mut sections = vec![
         section("header", 0, HEADER_BYTES as u64),
-        section("values", layout.values_at, footer.value_bytes.get()),
+        section(
+            "values",
+            layout.values_at,
+            layout.packed.map_or(footer.value_bytes.get(), |packed| packed.bytes),
+        ),
         section("keys", layout.keys_at, column_bytes),
         section("offsets", layout.offsets_at, column_bytes),
-        section("locators", layout.locators_at, layout.table_at - layout.locators_at),
+        section("locators", layout.locators_at, LINE_BYTES as u64 * layout.locator_lines),
         section("block checksums", layout.table_at, 4 * layout.blocks),
         section("footer", layout.footer_at, FOOTER_BYTES as u64),
     ];
+    if let Some(packed) = layout.packed {
+        let inserted = [
+            section("value blocks", layout.value_table_at, 8 * packed.blocks),
+            section("footer copy", layout.copy_at(), FOOTER_BYTES as u64),
+        ];
+        sections.splice(5..5, inserted);
+    }
+    let packed_fields: &[Spec] = if layout.is_packed() { &PACKED_FIELDS } else { &[] };
+    let (most, last) = FOOTER_FIELDS.split_at(FOOTER_FIELDS.len() - 1);
     let fields = HEADER_FIELDS
         .iter()
         .map(|spec| spec.read(header.as_bytes(), 0))
-        .chain(FOOTER_FIELDS.iter().map(|spec| spec.read(footer.as_bytes(), layout.footer_at)))
+        .chain(
+            (most.iter().chain(packed_fields).chain(last))
+                .map(|spec| spec.read(footer.as_bytes(), layout.footer_at)),
+        )
         .collect();
     Ok(Facts { sections, fields })
 }
@@ -208,4 +225,13 @@ const FOOTER_FIELDS: [Spec; 21] = [
     field!(Footer, key_checksum, Checksum, "checksum of the keys"),
     field!(Footer, table_checksum, Checksum, "checksum of the block checksums"),
     field!(Footer, checksum, Checksum, "checksum of the footer"),
+];
+
+/// What only the footer of a run with compressed values says; they come before its checksum.
+const PACKED_FIELDS: [Spec; 5] = [
+    field!(Footer, packed_bytes, U64, "bytes of packed values"),
+    field!(Footer, value_table_at, U64, "position of the value blocks"),
+    field!(Footer, value_blocks, U64, "value blocks"),
+    field!(Footer, compression, U32, "compression (1 = LZ4)"),
+    field!(Footer, value_block_bytes, U32, "bytes of values in a value block"),
 ];

@@ -9,12 +9,13 @@
 //! - [`Run::open`] costs the same at every size: it checks the header, the footer and the arithmetic between them.
 //! - Nothing a checksum has not covered is ever returned: a block of 16 KiB is verified when it is first touched, and
 //!   damage is a [`Corrupt`] naming the file position, never a wrong or an empty value.
+//! - Values may be compressed ([`Compression::Lz4`]): then [`Run::read`] gives them, from blocks that the caller may keep.
 //! - Nothing here syncs, renames or names a file: publishing belongs to the caller.
 //!
 //! The file, in order, every section aligned to 64 bytes:
 //!
 //! ```text
-//! header · values · keys · offsets · value locators · block checksums · footer
+//! header · values · keys · offsets · value locators · (value blocks · footer copy ·) block checksums · footer
 //! ```
 //!
 //! Values come first because they are all that is too large to keep in memory while writing; the columns follow because
@@ -32,6 +33,7 @@ mod format;
 mod iter;
 mod locator;
 mod mapping;
+mod packed;
 mod run;
 pub mod salvage;
 mod verify;
@@ -39,11 +41,14 @@ mod visit;
 mod writer;
 
 pub use error::{Corrupt, OpenError, WriteError};
-pub use format::{BLOCK_BYTES, FORMAT_VERSION, MAX_OFFSET, MAX_RUN_VALUE_BYTES, MAX_VALUE_BYTES, RunInfo};
-pub use iter::{Iter, Record};
+pub use format::{
+    BLOCK_BYTES, FORMAT_VERSION, MAX_OFFSET, MAX_RUN_VALUE_BYTES, MAX_VALUE_BYTES, RunInfo, VALUE_BLOCK_BYTES,
+};
+pub use iter::{Iter, Record, RecordRef};
 pub use mapping::Mapping;
+pub use packed::{LastBlock, Unpacked, Value, ValueBlocks};
 pub use run::{Entry, Run, Stamp};
-pub use writer::{MakeScratch, Scratch, Summary, Writer};
+pub use writer::{Compression, MakeScratch, Scratch, Summary, Writer};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -42,7 +42,8 @@ pub struct Run<B> {
 pub struct Entry {
     /// The offset of the operation that wrote the entry.
     pub offset: u64,
-    /// Where in the file the value is (see [`Run::slice`]); `None` for a tombstone.
+    /// Where in the file the value is (see [`Run::slice`]), or for [`Run::read`] where values are compressed; `None` for
+    /// a tombstone.
     pub value: Option<Range<usize>>,
 }
 
@@ -79,7 +80,7 @@ impl<B: AsRef<[u8]>> Run<B> {
         let width = footer.fixed_width.get();
         // Every position is at most the length of the file, a usize.
         Self {
-            touched: FirstTouch::new(layout.blocks),
+            touched: FirstTouch::new(layout.blocks, !layout.is_packed()),
             entries: footer.entries.get() as usize,
             keys_at: layout.keys_at as usize,
             offsets_at: layout.offsets_at as usize,
@@ -190,6 +191,9 @@ impl<B: AsRef<[u8]>> Run<B> {
     /// and every byte of it have been verified when this returns. Reads one cache line beside the value, or none when
     /// all values have one width.
     ///
+    /// Where values are compressed, the place is not one in the file: [`read`](Self::read) makes the value of it, and
+    /// verifies its bytes only then.
+    ///
     /// # Errors
     /// [`Corrupt`] when a block that the answer depends on is damaged.
     ///
@@ -198,20 +202,22 @@ impl<B: AsRef<[u8]>> Run<B> {
     #[inline]
     pub fn value(&self, index: usize) -> Result<Option<Range<usize>>, Corrupt> {
         let value = self.locate(index)?;
-        if let Some(value) = &value {
+        if let Some(value) = &value
+            && !self.is_compressed()
+        {
             self.touch(value.clone())?;
         }
         Ok(value)
     }
 
-    /// The value of entry `index` where nothing has to be checked any more: when every block has been verified. `None`
-    /// otherwise, and for a tombstone: [`value`](Self::value) tells. The shortest way to a value.
+    /// The value of entry `index` where nothing has to be checked any more: when every block has been verified and values
+    /// are not compressed. `None` otherwise, and for a tombstone: [`value`](Self::value) tells. The shortest way to a value.
     ///
     /// # Panics
     /// When `index` is not below [`len`](Self::len).
     #[inline]
     pub fn ready_value(&self, index: usize) -> Option<&[u8]> {
-        if !self.touched.is_complete() {
+        if !self.touched.is_ready() {
             return None;
         }
         assert!(index < self.entries, "entry {index} of {}", self.entries);
@@ -279,9 +285,15 @@ impl<B: AsRef<[u8]>> Run<B> {
     /// The bytes of the file in `range`, which an [`Entry`] named.
     ///
     /// # Panics
-    /// When `range` leaves the file.
+    /// When `range` leaves the file, and when values are compressed: see [`read`](Self::read).
     #[inline]
     pub fn slice(&self, range: Range<usize>) -> &[u8] {
+        assert!(!self.is_compressed(), "compressed values are read by `read`");
+        self.slice_of_file(range)
+    }
+
+    #[inline]
+    pub(crate) fn slice_of_file(&self, range: Range<usize>) -> &[u8] {
         &self.bytes.as_ref()[range]
     }
 
@@ -419,7 +431,7 @@ impl<B: AsRef<[u8]>> Run<B> {
 
 /// The `count` words at `position`: a checked cast, since sections and the file itself are aligned.
 #[inline]
-fn words(file: &[u8], position: usize, count: usize) -> &[u64] {
+pub(crate) fn words(file: &[u8], position: usize, count: usize) -> &[u64] {
     <[u64]>::ref_from_bytes(&file[position..position + 8 * count]).unwrap_or_else(|_| moved())
 }
 

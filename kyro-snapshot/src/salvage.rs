@@ -8,7 +8,10 @@ use std::ops::RangeInclusive;
 use zerocopy::FromBytes;
 
 use crate::error::{Corrupt, OpenError};
-use crate::format::{FOOTER_BYTES, Footer, Header, Layout, MAX_OFFSET, NO_FIXED_WIDTH, RunInfo, TOMBSTONE};
+use crate::format::{
+    ALIGNMENT, BLOCK_BYTES, FOOTER_BYTES, FOOTER_MAGIC, Footer, Header, Layout, MAX_OFFSET, NO_FIXED_WIDTH,
+    RunInfo, TOMBSTONE,
+};
 use crate::run::Run;
 
 /// What is known of a run from elsewhere, for the case that its header or footer is damaged.
@@ -35,8 +38,8 @@ pub struct Salvaged<B> {
     pub offsets: Option<RangeInclusive<u64>>,
 }
 
-/// Opens a run whose header or footer may be damaged. Without the footer the `known` entries place the sections; this
-/// reads the whole file once. A file that has grown is read as far as it was; one that was cut short is refused, since
+/// Opens a run whose header or footer may be damaged. Without the footer its copy is used where values are compressed;
+/// otherwise the `known` entries place the sections, and this reads the whole file once. A file that has grown is read as far as it was; one that was cut short is refused, since
 /// its checksums were last: pad it with zeros to try all the same.
 ///
 /// # Errors
@@ -48,8 +51,12 @@ pub fn salvage<B: AsRef<[u8]>>(bytes: B, known: &Known) -> Result<Salvaged<B>, O
         return Err(OpenError::Misaligned { address, needed: align_of::<u64>() });
     }
     let mut damage = Vec::new();
+    let mut is_packed = None;
     let header = match Header::read(file) {
-        Ok(header) => Some(header.info()),
+        Ok(header) => {
+            is_packed = Some(header.is_packed());
+            Some(header.info())
+        }
         Err(newer @ OpenError::NewerVersion { .. }) => return Err(newer),
         Err(error) => {
             damage.push(error);
@@ -61,19 +68,52 @@ pub fn salvage<B: AsRef<[u8]>>(bytes: B, known: &Known) -> Result<Salvaged<B>, O
     // The header is only asked which run it is of; where it is damaged the footer or the caller says so.
     let uuid = header.map(|info| info.uuid).or(known.uuid).or(footer.map(|footer| footer.run));
     let info = header.unwrap_or(RunInfo { uuid: uuid.unwrap_or_default(), ..RunInfo::default() });
-    let (footer, layout, offsets) = match Footer::read(whole, &Header::new(&info)) {
+    let (footer, layout, offsets) = match Footer::read_of(whole, info.uuid) {
         Ok((footer, layout)) => {
             let range = footer.min_offset.get()..=footer.max_offset.get();
             (footer.clone(), layout, (footer.entries.get() > 0).then_some(range))
         }
         Err(error) => {
-            let (footer, layout) = guess(file, info, known).ok_or_else(|| error.clone())?;
-            damage.push(error);
-            (footer, layout, None)
+            damage.push(error.clone());
+            if is_packed != Some(false)
+                && let Some((footer, layout)) = footer_copy(whole, info.uuid)
+            {
+                let range = footer.min_offset.get()..=footer.max_offset.get();
+                (footer.clone(), layout, (footer.entries.get() > 0).then_some(range))
+            } else {
+                let guessed = if is_packed == Some(true) { None } else { guess(file, info, known) };
+                let (footer, layout) = guessed.ok_or(error)?;
+                (footer, layout, None)
+            }
         }
     };
     let run = Run::assemble(bytes, info, footer, layout);
     Ok(Salvaged { run, damage, offsets })
+}
+
+/// The copy of the footer that a run with compressed values has before its block checksums: where these start follows
+/// from the length of the file. `whole` has that length.
+fn footer_copy(whole: &[u8], run: [u8; 16]) -> Option<(&Footer, Layout)> {
+    let footer_at = whole.len().checked_sub(FOOTER_BYTES)?;
+    // Four bytes for each block of 16 KiB, and less than 64 of padding.
+    let most = footer_at / (BLOCK_BYTES / 4) + 4 + ALIGNMENT;
+    let lowest = footer_at.checked_sub(most)?.next_multiple_of(ALIGNMENT);
+    for table_at in (lowest..=footer_at).step_by(ALIGNMENT) {
+        let Some(copy) = table_at.checked_sub(FOOTER_BYTES).and_then(|at| whole.get(at..table_at)) else {
+            continue;
+        };
+        if copy.starts_with(&FOOTER_MAGIC)
+            && let Ok(footer) = Footer::ref_from_bytes(copy)
+            && footer.run == run
+            && footer.is_sealed()
+            && let Ok(layout) = footer.check(whole.len() as u64)
+            && layout.is_packed()
+            && layout.table_at == table_at as u64
+        {
+            return Some((footer, layout));
+        }
+    }
+    None
 }
 
 /// A footer made from the number of entries and the length of the file. These allow two layouts, with locators and
@@ -137,13 +177,13 @@ fn place(entries: u64, file_bytes: u64, lines: bool) -> Option<(Footer, Layout)>
     let (mut low, mut high) = (0, file_bytes);
     while low < high {
         let middle = low + (high - low).div_ceil(2);
-        if Layout::of(entries, middle, lines).file_bytes <= file_bytes {
+        if Layout::of(entries, middle, lines, None).file_bytes <= file_bytes {
             low = middle;
         } else {
             high = middle - 1;
         }
     }
-    let layout = Layout::of(entries, low, lines);
+    let layout = Layout::of(entries, low, lines, None);
     if layout.file_bytes != file_bytes || file_bytes < FOOTER_BYTES as u64 {
         return None;
     }
@@ -187,7 +227,7 @@ impl<B: AsRef<[u8]>> Run<B> {
         let mut damaged = Vec::new();
         for block in 0..self.layout.blocks {
             if block.is_multiple_of(1024) {
-                progress(block * crate::BLOCK_BYTES as u64, self.layout.file_bytes);
+                progress(block * BLOCK_BYTES as u64, self.layout.file_bytes);
             }
             damaged.extend(self.read_block(block).err());
         }
@@ -198,11 +238,15 @@ impl<B: AsRef<[u8]>> Run<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Mapping, Writer};
+    use crate::{Compression, LastBlock, Mapping, Writer};
 
     fn file(entries: u64, value: impl Fn(u64) -> Option<Vec<u8>>) -> Vec<u8> {
+        file_with(entries, value, Compression::None)
+    }
+
+    fn file_with(entries: u64, value: impl Fn(u64) -> Option<Vec<u8>>, compression: Compression) -> Vec<u8> {
         let info = RunInfo { uuid: [7; 16], database: [8; 16], epoch: 3 };
-        let mut writer = Writer::new(Vec::new(), info).unwrap();
+        let mut writer = Writer::with_compression(Vec::new(), info, compression).unwrap();
         for key in 0..entries {
             writer.push(key * 3, key + 100, value(key).as_deref()).unwrap();
         }
@@ -224,8 +268,10 @@ mod tests {
             if let Ok((offset, tombstone)) = run.offset(index) {
                 assert_eq!((offset, tombstone), (index as u64 + 100, value(index as u64).is_none()));
             }
-            if let Ok(found) = run.value(index) {
-                assert_eq!(found.map(|range| run.slice(range).to_vec()), value(index as u64));
+            let Ok(found) = run.value(index) else { continue };
+            let found = found.map(|place| run.read(place, &mut LastBlock::default())).transpose();
+            if let Ok(found) = found {
+                assert_eq!(found.as_deref(), value(index as u64).as_deref());
                 read += 1;
             }
         }
@@ -253,6 +299,36 @@ mod tests {
             let read = check(no_header.clone(), &known, value);
             assert!((4000..5000).contains(&read), "{read}");
             assert_eq!(check(no_header, &Known::default(), value), read, "the footer names the run");
+        }
+    }
+
+    #[test]
+    fn a_compressed_run_without_its_footer_is_read_by_the_copy() {
+        let mixed = |key: u64| (key % 7 != 3).then(|| vec![key as u8; (key % 50) as usize]);
+        let fixed = |key: u64| Some(vec![(key / 9) as u8; 24]);
+        let wholes = [file_with(5000, mixed, Compression::Lz4), file_with(5000, fixed, Compression::Lz4)];
+        for (whole, fixed_width) in wholes.into_iter().zip([false, true]) {
+            let value = |key| if fixed_width { fixed(key) } else { mixed(key) };
+            let known = known(&whole, 5000);
+            let mut no_footer = whole.clone();
+            let end = no_footer.len();
+            no_footer[end - 256..].fill(0);
+            assert_eq!(check(no_footer.clone(), &known, value), 5000);
+            let unknown = Known { uuid: Some([7; 16]), entries: None, bytes: None };
+            assert_eq!(check(no_footer.clone(), &unknown, value), 5000, "the copy needs nothing else");
+            // Without the header too; the first block covers it, and most values.
+            no_footer[..100].fill(0xee);
+            let read = check(no_footer.clone(), &known, value);
+            assert!(read < 5000);
+            let salvaged = salvage(Mapping::from_bytes(no_footer.clone()), &known).unwrap();
+            assert_eq!((salvaged.damage.len(), salvaged.run.len()), (2, 5000));
+            assert_eq!(salvaged.offsets, Some(100..=5099));
+            // And without the copy nothing says how values are packed.
+            let copy = salvaged.run.layout.copy_at() as usize;
+            let mut nothing = whole;
+            nothing[end - 256..].fill(0);
+            nothing[copy..copy + 256].fill(0);
+            assert!(salvage(Mapping::from_bytes(nothing), &known).is_err());
         }
     }
 

@@ -18,7 +18,7 @@ impl<B: AsRef<[u8]>> Run<B> {
     /// against theirs, keys strictly increasing, and offsets, locators and counts as the footer says.
     ///
     /// `progress` gets bytes done and bytes in all, at least every 16 MiB and once at the end. Costs one read of the file
-    /// and a second one of its columns. Afterwards reads ask for no checksum any more.
+    /// and a second one of its columns; where values are compressed, all are unpacked once. Afterwards reads ask for no checksum any more.
     ///
     /// # Errors
     /// [`Corrupt`] for the first damage found. The rest of the run stays readable.
@@ -35,6 +35,7 @@ impl<B: AsRef<[u8]>> Run<B> {
         self.verify_keys()?;
         self.verify_offsets()?;
         self.verify_locators()?;
+        self.verify_packed()?;
         self.verify_gaps()?;
         progress(total, total);
         Ok(())
@@ -132,10 +133,27 @@ impl<B: AsRef<[u8]>> Run<B> {
         Err(contradiction(next, self.entries, "the end of the values"))
     }
 
+    /// The copy of the footer is one, but for the checksum of the block checksums, which came after it.
+    pub(crate) fn verify_footer_copy(&self) -> Result<(), Corrupt> {
+        let position = self.layout.copy_at();
+        let mut expected = self.footer.clone();
+        expected.table_checksum = 0.into();
+        expected.seal();
+        let at = position as usize;
+        if self.slice_of_file(at..at + FOOTER_BYTES) == expected.as_bytes() {
+            return Ok(());
+        }
+        Err(Corrupt::Contradiction { position, entry: 0, what: "the copy of the footer" })
+    }
+
     /// The gaps between sections are zero.
     fn verify_gaps(&self) -> Result<(), Corrupt> {
         let column = 8 * self.entries;
-        let values_end = self.values_at + self.value_bytes as usize;
+        let values_end = self.values_at + self.stored_value_bytes() as usize;
+        let value_table = self.layout.packed.map_or(0..0, |packed| {
+            let end = self.layout.value_table_at + 8 * packed.blocks;
+            end as usize..self.layout.copy_at() as usize
+        });
         let table_end = self.layout.table_at + 4 * self.layout.blocks;
         debug_assert!(
             self.values_at == HEADER_BYTES
@@ -145,10 +163,11 @@ impl<B: AsRef<[u8]>> Run<B> {
             values_end..self.keys_at,
             self.keys_at + column..self.offsets_at,
             self.offsets_at + column..self.locators_at,
+            value_table,
             table_end as usize..self.layout.footer_at as usize,
         ] {
             let position = gap.start as u64;
-            if self.slice(gap).iter().any(|&byte| byte != 0) {
+            if self.slice_of_file(gap).iter().any(|&byte| byte != 0) {
                 return Err(Corrupt::Contradiction { position, entry: 0, what: "the padding" });
             }
         }

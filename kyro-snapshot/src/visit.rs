@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 
 use crate::error::Corrupt;
 use crate::format::{MAX_OFFSET, TOMBSTONE};
-use crate::iter::Record;
+use crate::iter::{Record, RecordRef};
 use crate::run::Run;
 
 /// Entries that are verified together: few at first, for whoever wants few.
@@ -27,10 +27,13 @@ impl<B: AsRef<[u8]>> Run<B> {
         range: Range<usize>,
         reverse: bool,
         goes_on: impl Fn(u64) -> bool,
-        visit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+        visit: &mut impl FnMut(RecordRef<'_>) -> ControlFlow<()>,
     ) -> Result<(), Corrupt> {
         let end = range.end.min(self.len());
         let mut rest = range.start.min(end)..end;
+        if self.is_compressed() {
+            return self.visit_one_by_one(rest, reverse, &goes_on, visit).map(drop);
+        }
         let mut size = FIRST;
         while !rest.is_empty() {
             let chunk = if reverse {
@@ -85,7 +88,7 @@ impl<B: AsRef<[u8]>> Run<B> {
         &self,
         entries: Range<usize>,
         reverse: bool,
-        visit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+        visit: &mut impl FnMut(RecordRef<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Corrupt> {
         let columns =
             self.keys()[entries.clone()].iter().zip(&self.raw_offsets()[entries.clone()]).map(columns);
@@ -95,9 +98,9 @@ impl<B: AsRef<[u8]>> Run<B> {
                     None if word & TOMBSTONE == 0 => self.value(index)?.map(|range| self.slice(range)),
                     ready => ready,
                 };
-                Ok(Record { key, offset: word & MAX_OFFSET, value })
+                Ok(RecordRef { key, offset: word & MAX_OFFSET, value })
             });
-            let mut each = |record: Result<Record<'_>, Corrupt>| match record.map(&mut *visit) {
+            let mut each = |record: Result<RecordRef<'_>, Corrupt>| match record.map(&mut *visit) {
                 Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
                 Ok(ControlFlow::Break(())) => ControlFlow::Break(Ok(())),
                 Err(damage) => ControlFlow::Break(Err(damage)),
@@ -113,7 +116,7 @@ impl<B: AsRef<[u8]>> Run<B> {
         let values = self.slice(self.values_at + width * entries.start..self.values_at + width * entries.end);
         let mut fixed = columns.zip(values.chunks_exact(width));
         let mut each = |((key, word), value): ((u64, u64), &[u8])| {
-            visit(Record { key, offset: word & MAX_OFFSET, value: Some(value) })
+            visit(RecordRef { key, offset: word & MAX_OFFSET, value: Some(value) })
         };
         Ok(if reverse { fixed.rev().try_for_each(each) } else { fixed.try_for_each(&mut each) })
     }
@@ -124,12 +127,13 @@ impl<B: AsRef<[u8]>> Run<B> {
         entries: Range<usize>,
         reverse: bool,
         goes_on: &impl Fn(u64) -> bool,
-        visit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+        visit: &mut impl FnMut(RecordRef<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Corrupt> {
         let mut records = self.range(entries);
         while let Some(record) = if reverse { records.next_back() } else { records.next() } {
-            let record = record?;
-            if !goes_on(record.key) || visit(record).is_break() {
+            let Record { key, offset, value } = record?;
+            let record = RecordRef { key, offset, value: value.as_deref() };
+            if !goes_on(key) || visit(record).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

@@ -1,7 +1,9 @@
 //! Any damage to a file is a typed error or changes no answer: never a wrong value, never a panic.
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
-use kyro_snapshot::{BLOCK_BYTES, Corrupt, Mapping, OpenError, Record, Run, RunInfo, Writer};
+use kyro_snapshot::{
+    BLOCK_BYTES, Compression, Corrupt, LastBlock, Mapping, OpenError, Record, Run, RunInfo, Value, Writer,
+};
 
 type Row = (u64, u64, Option<Vec<u8>>);
 
@@ -15,8 +17,12 @@ fn rows(count: u64) -> Vec<Row> {
 }
 
 fn write(uuid: u8, rows: &[Row]) -> Vec<u8> {
+    write_with(uuid, rows, Compression::None)
+}
+
+fn write_with(uuid: u8, rows: &[Row], compression: Compression) -> Vec<u8> {
     let info = RunInfo { uuid: [uuid; 16], database: [2; 16], epoch: 1 };
-    let mut writer = Writer::new(Vec::new(), info).unwrap();
+    let mut writer = Writer::with_compression(Vec::new(), info, compression).unwrap();
     for (key, offset, value) in rows {
         writer.push(*key, *offset, value.as_deref()).unwrap();
     }
@@ -42,7 +48,9 @@ fn ask(file: &[u8], rows: &[Row]) -> Outcome {
     for (index, (key, offset, value)) in rows.iter().enumerate() {
         let found = run.find(*key).and_then(|found| {
             let found = found.map(|found| run.entry(found)).transpose()?;
-            Ok(found.map(|entry| (entry.offset, entry.value.map(|range| run.slice(range).to_vec()))))
+            let Some(entry) = found else { return Ok(None) };
+            let value = entry.value.map(|place| run.read(place, &mut LastBlock::default())).transpose()?;
+            Ok(Some((entry.offset, value.map(|value| value.to_vec()))))
         });
         match found {
             Ok(found) => {
@@ -50,11 +58,10 @@ fn ask(file: &[u8], rows: &[Row]) -> Outcome {
                 outcome.right += 1;
             }
             Err(error) => {
-                assert_eq!(
-                    run.find(*key).and_then(|_| run.entry(index)).unwrap_err(),
-                    error,
-                    "the same for ever"
-                );
+                let again = run.find(*key).and_then(|_| run.entry(index)).and_then(|entry| {
+                    entry.value.map(|place| run.read(place, &mut LastBlock::default())).transpose()
+                });
+                assert_eq!(again.unwrap_err(), error, "the same for ever");
                 assert!(error.position() < file.len() as u64);
                 outcome.corrupt += 1;
             }
@@ -65,7 +72,10 @@ fn ask(file: &[u8], rows: &[Row]) -> Outcome {
     }
     for (record, (key, offset, value)) in run.iter().zip(rows) {
         if let Ok(record) = record {
-            assert_eq!(record, Record { key: *key, offset: *offset, value: value.as_deref() });
+            assert_eq!(
+                record,
+                Record { key: *key, offset: *offset, value: value.as_deref().map(Value::InFile) }
+            );
         }
     }
     outcome.verified = run.verify(&mut |_, _| ()).is_ok();
@@ -88,6 +98,95 @@ fn every_flipped_byte_is_found() {
             }
         }
     }
+}
+
+/// Values that make several blocks of both kinds, in a small file.
+fn packed_rows() -> Vec<Row> {
+    let noise = |seed: u64, len: u64| {
+        (0..len).map(|at| ((seed + at).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect::<Vec<_>>()
+    };
+    (0..12)
+        .map(|key| {
+            let value = match key % 6 {
+                1 => None,
+                2 => Some(noise(key, 400)),
+                _ => Some(vec![key as u8; 2_300]),
+            };
+            (key * 5, 100 + key, value)
+        })
+        .collect()
+}
+
+#[test]
+fn every_flipped_byte_is_found_where_values_are_compressed() {
+    let fixed: Vec<Row> = (0..300).map(|key| (key, key, Some(vec![9; 40]))).collect();
+    for rows in [packed_rows(), rows(1), rows(0), fixed] {
+        let mut file = write_with(1, &rows, Compression::Lz4);
+        let whole = ask(&file, &rows);
+        assert_eq!(whole, Outcome { right: rows.len(), verified: true, ..Outcome::default() });
+        let step = if rows.len() > 100 { 7 } else { 1 };
+        for at in (0..file.len()).filter(|at| *at < 200 || *at > 4000).step_by(step) {
+            for flip in [0x01, 0x80, 0xFF] {
+                file[at] ^= flip;
+                assert!(!ask(&file, &rows).verified, "byte {at} ^ {flip:#x} was not found");
+                file[at] ^= flip;
+            }
+        }
+        for len in (0..file.len()).step_by(13) {
+            assert!(Run::open(Mapping::from_bytes(file[..len].to_vec())).is_err(), "cut to {len}");
+        }
+    }
+}
+
+/// Packed bytes and lengths that lie, under checksums that are right: the answer is an error or the value itself, and
+/// memory stays at what the value may take.
+#[test]
+fn packed_blocks_that_lie_are_typed_errors() {
+    let rows = packed_rows();
+    let whole = write_with(1, &rows, Compression::Lz4);
+    let footer = whole.len() - 256;
+    let word = |at: usize| u64::from_le_bytes(whole[at..at + 8].try_into().unwrap()) as usize;
+    let (packed_bytes, table_at, blocks) = (word(footer + 160), word(footer + 168), word(footer + 176));
+    assert!(blocks >= 2 && packed_bytes < 8192);
+    let mut kinds = [0; 2];
+    for at in (4096..4096 + packed_bytes).chain(table_at..table_at + 8 * blocks) {
+        for flip in [0x01, 0x10, 0x80, 0xFF] {
+            let mut forged = whole.clone();
+            forged[at] ^= flip;
+            make_checksums_fit(&mut forged);
+            let run = Run::open(Mapping::from_bytes(forged)).unwrap();
+            for (index, (_, _, value)) in rows.iter().enumerate() {
+                let Some(place) = run.value(index).unwrap() else { continue };
+                match run.read(place, &mut LastBlock::default()) {
+                    // Other bytes of the right length cannot be told from right ones where every checksum fits.
+                    Ok(read) => assert_eq!(read.len(), value.as_ref().unwrap().len()),
+                    Err(Corrupt::Packed { position, .. }) => {
+                        assert!(position < footer as u64);
+                        kinds[usize::from(at >= table_at)] += 1;
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+    }
+    assert!(kinds.iter().all(|&count| count > 0), "{kinds:?}");
+}
+
+/// Every checksum of the file, made right again.
+fn make_checksums_fit(file: &mut [u8]) {
+    let footer = file.len() - 256;
+    let table = u64::from_le_bytes(file[footer + 96..footer + 104].try_into().unwrap()) as usize;
+    let uuid = crc32fast::hash(&file[32..48]);
+    for block in 0..table.div_ceil(BLOCK_BYTES) {
+        let mut hasher = crc32fast::Hasher::new_with_initial(uuid);
+        hasher.update(&file[block * BLOCK_BYTES..table.min((block + 1) * BLOCK_BYTES)]);
+        let at = table + 4 * block;
+        file[at..at + 4].copy_from_slice(&hasher.finalize().to_le_bytes());
+    }
+    let sum = crc32fast::hash(&file[table..table + 4 * table.div_ceil(BLOCK_BYTES)]).to_le_bytes();
+    file[footer + 156..footer + 160].copy_from_slice(&sum);
+    let sum = crc32fast::hash(&file[footer..footer + 252]).to_le_bytes();
+    file[footer + 252..].copy_from_slice(&sum);
 }
 
 #[test]
@@ -158,7 +257,10 @@ fn ask_quickly(file: &[u8], rows: &[Row]) -> bool {
     let mut whole = run.len() == rows.len();
     for (record, (key, offset, value)) in run.iter().zip(rows) {
         match record {
-            Ok(record) => assert_eq!(record, Record { key: *key, offset: *offset, value: value.as_deref() }),
+            Ok(record) => assert_eq!(
+                record,
+                Record { key: *key, offset: *offset, value: value.as_deref().map(Value::InFile) }
+            ),
             Err(_) => whole = false,
         }
     }
@@ -202,10 +304,10 @@ fn refusals_say_what_they_found() {
     newer[8] = 9;
     let checksum = crc32fast::hash(&newer[..4092]);
     newer[4092..4096].copy_from_slice(&checksum.to_le_bytes());
-    assert_eq!(open(&newer), OpenError::NewerVersion { found: 9, supported: 1 });
+    assert_eq!(open(&newer), OpenError::NewerVersion { found: 9, supported: 2 });
     assert_eq!(
         open(&newer).to_string(),
-        "run format version 9 is newer than 1, the newest this release reads: use the release that wrote it"
+        "run format version 9 is newer than 2, the newest this release reads: use the release that wrote it"
     );
 
     let mut other_checksum = file.clone();

@@ -3,7 +3,9 @@
 
 use std::ops::ControlFlow;
 
-use kyro_snapshot::{MAX_OFFSET, Mapping, Run, RunInfo, Stamp, Summary, Writer};
+use kyro_snapshot::{
+    Compression, LastBlock, MAX_OFFSET, Mapping, Record, RecordRef, Run, RunInfo, Stamp, Summary, Writer,
+};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -12,11 +14,24 @@ type Rows = Vec<(u64, u64, Option<Vec<u8>>)>;
 const INFO: RunInfo = RunInfo { uuid: [7; 16], database: [9; 16], epoch: 3 };
 
 fn write(rows: &Rows) -> (Vec<u8>, Summary) {
-    let mut writer = Writer::new(Vec::new(), INFO).unwrap();
+    write_with(rows, Compression::None)
+}
+
+fn write_with(rows: &Rows, compression: Compression) -> (Vec<u8>, Summary) {
+    let mut writer = Writer::with_compression(Vec::new(), INFO, compression).unwrap();
     for (key, offset, value) in rows {
         writer.push(*key, *offset, value.as_deref()).unwrap();
     }
     writer.finish().unwrap()
+}
+
+/// Both kinds of files of these rows.
+fn check_both(rows: &Rows) {
+    check(rows, write(rows).0);
+    let (file, summary) = write_with(rows, Compression::Lz4);
+    assert!(summary.stored_value_bytes <= summary.value_bytes);
+    assert_eq!(u32::from_le_bytes(file[8..12].try_into().unwrap()), 2);
+    check(rows, file);
 }
 
 /// Reads `file` in every way there is and compares it with `rows`.
@@ -45,7 +60,8 @@ fn check(rows: &Rows, file: Vec<u8>) {
         assert_eq!(run.locator_word(index).is_some(), run.fixed_width().is_none());
         assert!(run.locator_word(index).is_none_or(|word| word < run.raw_locators().len()));
         assert_eq!(run.value(index).unwrap(), entry.value);
-        assert_eq!(entry.value.map(|range| run.slice(range)), value.as_deref());
+        let read = entry.value.map(|place| run.read(place, &mut LastBlock::default()).unwrap());
+        assert_eq!(read.as_deref(), value.as_deref());
         assert_eq!(run.find(*key), Ok(Some(index)));
         for near in [key.wrapping_sub(1), key.wrapping_add(1)] {
             assert_eq!(run.lower_bound(near).unwrap(), rows.partition_point(|row| row.0 < near));
@@ -72,6 +88,10 @@ fn check(rows: &Rows, file: Vec<u8>) {
     assert_eq!(last, (run.file_bytes(), run.file_bytes()));
     assert!(run.is_verified());
     for (index, (_, _, value)) in rows.iter().enumerate() {
+        if run.is_compressed() {
+            assert_eq!(run.ready_value(index), None);
+            continue;
+        }
         assert_eq!(run.ready_value(index), value.as_deref());
         assert!((run.value_hint(index) as u64) < run.file_bytes());
     }
@@ -89,8 +109,8 @@ fn check_visits(run: &Run<Mapping>, rows: &Rows) {
         for reverse in [false, true] {
             let visited = |goes_on: &dyn Fn(u64) -> bool, most: usize| {
                 let mut visited = Vec::new();
-                let visit = &mut |record: kyro_snapshot::Record<'_>| {
-                    visited.push(own(record));
+                let visit = &mut |RecordRef { key, offset, value }: RecordRef<'_>| {
+                    visited.push((key, offset, value.map(<[u8]>::to_vec)));
                     if visited.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                 };
                 run.visit(part.clone(), reverse, goes_on, visit).unwrap();
@@ -111,8 +131,8 @@ fn check_visits(run: &Run<Mapping>, rows: &Rows) {
     }
 }
 
-fn own(record: kyro_snapshot::Record<'_>) -> (u64, u64, Option<Vec<u8>>) {
-    (record.key, record.offset, record.value.map(<[u8]>::to_vec))
+fn own(record: Record<'_>) -> (u64, u64, Option<Vec<u8>>) {
+    (record.key, record.offset, record.value.map(|value| value.to_vec()))
 }
 
 fn value() -> impl Strategy<Value = Option<Vec<u8>>> {
@@ -132,7 +152,7 @@ proptest! {
     #[test]
     fn any_rows_come_back(rows in btree_map(key(), (0..=MAX_OFFSET, value()), 0..200)) {
         let rows: Rows = rows.into_iter().map(|(key, (offset, value))| (key, offset, value)).collect();
-        check(&rows, write(&rows).0);
+        check_both(&rows);
     }
 
     #[test]
@@ -149,6 +169,7 @@ proptest! {
             prop_assert_eq!(run.fixed_width(), Some(if rows.is_empty() { 0 } else { width as u32 }));
         }
         check(&rows, file);
+        check(&rows, write_with(&rows, Compression::Lz4).0);
     }
 
     /// Lines are made up afterwards when the width changes late.
@@ -157,7 +178,7 @@ proptest! {
         let mut rows: Rows = (0..before as u64).map(|key| (key, key, Some(vec![key as u8; width]))).collect();
         rows.push((before as u64, 0, after.map(|length| vec![1; length])));
         rows.push((before as u64 + 1, 0, Some(vec![2; width])));
-        check(&rows, write(&rows).0);
+        check_both(&rows);
     }
 }
 
@@ -175,7 +196,7 @@ fn the_extremes_come_back() {
         vec![(3, 1, Some(vec![5; 100_000])), (4, 2, None), (5, 3, Some(vec![6; 33]))],
     ];
     for rows in cases {
-        check(&rows, write(&rows).0);
+        check_both(&rows);
     }
 }
 

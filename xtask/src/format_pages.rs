@@ -17,7 +17,7 @@ const PAGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("payload", &["kyro-engine/src/batch.rs"]),
-    ("run", &["kyro-snapshot/src/format.rs", "kyro-snapshot/src/locator.rs"]),
+    ("run", &["kyro-snapshot/src/format.rs", "kyro-snapshot/src/locator.rs", "kyro-snapshot/src/packed.rs"]),
     (
         "index",
         &[

@@ -5,6 +5,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kyro_snapshot::Value;
+
 use crate::error::MaintenanceError;
 use crate::run_files::{Task, VersionRef, load_run, temporary_path};
 use crate::run_writer::RunWriter;
@@ -82,7 +84,7 @@ impl Sorter {
                 }
                 continue;
             }
-            run.push(slot.key, version(&self.arena, slot))?;
+            run.push(slot.key, &version(&self.arena, slot))?;
         }
         self.parts.push(run.finish(false)?);
         self.slots.clear();
@@ -93,7 +95,7 @@ impl Sorter {
     /// Gives every key once, with its newest version.
     pub(super) fn merge(
         mut self,
-        mut give: impl FnMut(u64, VersionRef<'_>) -> Result<(), MaintenanceError>,
+        mut give: impl FnMut(u64, &VersionRef<'_>) -> Result<(), MaintenanceError>,
     ) -> Result<(), BulkError> {
         self.sort();
         let mut runs = Vec::new();
@@ -137,12 +139,12 @@ impl Sorter {
                     newest = Some(newer);
                 }
                 if let Some(slot) = newest.filter(|_| !again) {
-                    give(key, version(&self.arena, slot))?;
+                    give(key, &version(&self.arena, slot))?;
                 }
                 waiting.extend(memory.peek().map(|slot| (Reverse(slot.key), in_memory)));
             } else {
-                if let Some(head) = heads[index].filter(|_| !again) {
-                    give(key, VersionRef { offset: head.offset, value: head.value })?;
+                if let Some(head) = heads[index].take().filter(|_| !again) {
+                    give(key, &VersionRef { offset: head.offset, value: head.value })?;
                 }
                 let next = parts[index].next().transpose();
                 let next = next.map_err(|damage| damaged(runs[index].0, &damage))?;
@@ -164,5 +166,6 @@ impl Drop for Sorter {
 
 fn version<'a>(arena: &'a [u8], slot: &Slot) -> VersionRef<'a> {
     let at = slot.at as usize;
-    VersionRef { offset: slot.offset, value: arena.get(at..at + slot.len as usize) }
+    let value = arena.get(at..at + slot.len as usize);
+    VersionRef { offset: slot.offset, value: value.map(Value::InFile) }
 }

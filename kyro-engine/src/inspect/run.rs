@@ -2,8 +2,8 @@
 
 use std::io;
 
-use kyro_snapshot::Run;
 use kyro_snapshot::inspect::Value;
+use kyro_snapshot::{Run, VALUE_BLOCK_BYTES};
 use kyro_wal::storage::Storage;
 
 use super::{Fact, InspectOptions, Inspection, Table};
@@ -74,6 +74,7 @@ fn entries(run: &Run<bytes::Bytes>, limit: usize) -> Table {
             run.key(index).map_or_else(|_| "damaged".into(), Fact::from),
             run.offset(index).map_or_else(|_| "damaged".into(), |(offset, _)| offset.into()),
             match run.value(index) {
+                Ok(Some(range)) if run.is_compressed() => compressed_place(range.start).as_str().into(),
                 Ok(Some(range)) => format!("at byte {}", range.start).as_str().into(),
                 Ok(None) => "deleted".into(),
                 Err(_) => "damaged".into(),
@@ -83,4 +84,10 @@ fn entries(run: &Run<bytes::Bytes>, limit: usize) -> Table {
     }
     table.total = run.len() as u64;
     table
+}
+
+/// Where a compressed value is.
+fn compressed_place(at: usize) -> String {
+    // Places count from the end of the header, as if nothing were compressed.
+    format!("in value block {}", at.saturating_sub(4096) / VALUE_BLOCK_BYTES)
 }

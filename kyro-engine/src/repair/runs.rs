@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use kyro_snapshot::salvage::{Known, salvage};
-use kyro_snapshot::{Mapping, Run};
+use kyro_snapshot::{LastBlock, Mapping, Run, Value};
 use kyro_wal::storage::Storage;
 
 use super::error::RepairError;
@@ -108,9 +108,10 @@ impl RunFile {
     /// Every entry whose key can be read, in key order.
     pub(super) fn entries(&self) -> impl Iterator<Item = (u64, Option<u64>, Content)> + '_ {
         self.opened.iter().flat_map(|opened| {
-            (0..opened.run.len()).filter_map(|index| {
+            let mut last = LastBlock::default();
+            (0..opened.run.len()).filter_map(move |index| {
                 let key = opened.run.key(index).ok()?;
-                let (offset, content) = opened.entry(index);
+                let (offset, content) = opened.entry(index, &mut last);
                 Some((key, offset, content))
             })
         })
@@ -118,19 +119,27 @@ impl RunFile {
 }
 
 impl Opened {
-    fn entry(&self, index: usize) -> (Option<u64>, Content) {
-        let (offset, content) = self.stored(index);
+    fn share(&self, value: Value<'_>) -> Bytes {
+        match value {
+            Value::InFile(value) => self.file.slice_ref(value),
+            Value::Unpacked(value) => Bytes::from_owner(value),
+        }
+    }
+
+    fn entry(&self, index: usize, last: &mut LastBlock) -> (Option<u64>, Content) {
+        let (offset, content) = self.stored(index, last);
         (self.common_offset.or(offset), content)
     }
 
-    fn stored(&self, index: usize) -> (Option<u64>, Content) {
+    fn stored(&self, index: usize, last: &mut LastBlock) -> (Option<u64>, Content) {
         let value = self.run.value(index);
+        let value = value.and_then(|place| place.map(|place| self.run.read(place, last)).transpose());
         match (self.run.offset(index), value) {
             // A tombstone needs nothing but its offset.
             (Ok((offset, true)), _) => (Some(offset), Content::Deleted),
-            (Ok((offset, false)), Ok(Some(range))) => (Some(offset), Content::Value(self.file.slice(range))),
+            (Ok((offset, false)), Ok(Some(value))) => (Some(offset), Content::Value(self.share(value))),
             (Ok((offset, false)), _) => (Some(offset), Content::Lost),
-            (Err(_), Ok(Some(range))) => (None, Content::Value(self.file.slice(range))),
+            (Err(_), Ok(Some(value))) => (None, Content::Value(self.share(value))),
             (Err(_), Ok(None)) => (None, Content::Deleted),
             (Err(_), Err(_)) => (None, Content::Lost),
         }

@@ -75,7 +75,7 @@ impl<'a> Staged<'a> {
             shared.storage.remove(&index_to).ok();
             build_index(shared, &run, number)?
         };
-        Ok(IndexedRun::new(number, run_to, file, run, index).at_offset(named.offset))
+        Ok(IndexedRun::new(number, run_to, file, run, index, &shared.options).at_offset(named.offset))
     }
 
     /// Gives a file a second name here, or copies it. Its bytes are durable then, whoever wrote it.
