@@ -18,6 +18,22 @@ pub struct Ratio {
     pub name: String,
     /// The median.
     pub ratio: f64,
+    /// Who is meant where the name says "the best rival": it may be another one in the next record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<String>,
+}
+
+impl Ratio {
+    /// A ratio against what its name says.
+    pub fn new(name: String, ratio: f64) -> Self {
+        Self { name, ratio, rival: None }
+    }
+
+    /// The same, of which `rival` was the best one.
+    #[must_use]
+    pub fn against(self, rival: &str) -> Self {
+        Self { rival: Some(rival.to_owned()), ..self }
+    }
 }
 
 /// What became of the ratios.
@@ -62,10 +78,10 @@ pub fn compare(old: &Value, new: &Value, allowed: f64) -> Result<Comparison, Com
         ratios.map_err(|_| CompareError::NoRatios(which))
     };
     let new_ratios: BTreeMap<String, f64> =
-        ratios(new, "new")?.into_iter().map(|Ratio { name, ratio }| (name, ratio)).collect();
+        ratios(new, "new")?.into_iter().map(|Ratio { name, ratio, .. }| (name, ratio)).collect();
     let commit = |report: &Value| report["commit"].as_str().unwrap_or("unknown").to_owned();
     let mut comparison = Comparison { commits: [commit(old), commit(new)], allowed, ..Comparison::default() };
-    for Ratio { name, ratio } in ratios(old, "old")? {
+    for Ratio { name, ratio, .. } in ratios(old, "old")? {
         match new_ratios.get(&name) {
             Some(&now) => comparison.both.push((name, ratio, now)),
             None => comparison.gone.push(name),
@@ -115,7 +131,7 @@ mod tests {
 
     fn report(title: &str, ratios: &[(&str, f64)]) -> Value {
         let ratios: Vec<Ratio> =
-            ratios.iter().map(|&(name, ratio)| Ratio { name: name.to_owned(), ratio }).collect();
+            ratios.iter().map(|&(name, ratio)| Ratio::new(name.to_owned(), ratio)).collect();
         serde_json::json!({ "title": title, "commit": "abc", "results": { "ratios": ratios } })
     }
 

@@ -9,7 +9,7 @@ mod busy;
 mod cell;
 pub mod floor;
 mod loads;
-mod measure;
+pub(crate) mod measure;
 mod results;
 mod run;
 pub(crate) mod space;

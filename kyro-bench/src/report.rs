@@ -108,9 +108,6 @@ impl<R: Serialize> Report<R> {
 
 impl<R: fmt::Display> fmt::Display for Report<R> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mib = |bytes: Option<u64>| {
-            bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20))
-        };
         writeln!(out, "# {}\n", self.title)?;
         writeln!(out, "- date: {}; commit: {}", self.date, self.commit)?;
         let Machine { cpu, threads, memory_bytes, system, huge_pages, simd } = &self.machine;
@@ -118,13 +115,11 @@ impl<R: fmt::Display> fmt::Display for Report<R> {
         writeln!(out, "- machine: {cpu}, {threads} threads, {gib:.0} GiB, {system}, SIMD level {simd}")?;
         let load = self.load_average.map_or_else(|| "unknown".to_owned(), |load| format!("{load:.2}"));
         writeln!(out, "- load average at the start: {load}")?;
-        writeln!(
-            out,
-            "- pages: {} (kernel policy: {huge_pages}); {} of {} were in huge pages",
-            self.pages,
-            mib(self.huge_bytes),
-            mib(self.resident_bytes),
-        )?;
+        write!(out, "- pages: {} (kernel policy: {huge_pages})", self.pages)?;
+        if let Some((huge, resident)) = self.huge_bytes.zip(self.resident_bytes) {
+            write!(out, "; {} MiB of {} MiB were in huge pages", huge >> 20, resident >> 20)?;
+        }
+        writeln!(out)?;
         if let Some(durability) = &self.durability {
             writeln!(out, "- durability: {durability}")?;
         }

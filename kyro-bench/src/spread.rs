@@ -39,7 +39,9 @@ impl Spread {
 impl fmt::Display for Spread {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = usize::from(self.median < 100.0);
-        write!(out, "{:.digits$} ±{:.0} %", self.median, self.percent())
+        write!(out, "{:.digits$}", self.median)?;
+        // Of one repeat, nothing is known of how far others would lie apart.
+        if self.least < self.most { write!(out, " ±{:.0} %", self.percent()) } else { Ok(()) }
     }
 }
 
@@ -54,5 +56,6 @@ mod tests {
         assert_eq!(Spread::of(&[9.0, 1.0, 5.0]), Some(Spread { median: 5.0, least: 1.0, most: 9.0 }));
         assert_eq!(Spread::of(&[4.0, 1.0, 9.0, 2.0]), Some(Spread { median: 3.0, least: 1.0, most: 9.0 }));
         assert_eq!(Spread::of(&[10.0, 9.0, 11.0]).unwrap().to_string(), "10.0 ±10 %");
+        assert_eq!(Spread::of(&[10.0]).unwrap().to_string(), "10.0");
     }
 }

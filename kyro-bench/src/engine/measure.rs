@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One kind of figure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Measure {
@@ -113,6 +113,12 @@ impl Measure {
         )
     }
 
+    /// Whether figures of two stores are compared: what a second thread adds to a store says nothing beside what it adds to
+    /// another, whose one thread is slower.
+    pub fn is_compared(self) -> bool {
+        self != Self::Speedup
+    }
+
     /// How many times better `ours` is than `theirs`.
     pub fn advantage(self, ours: f64, theirs: f64) -> f64 {
         if self.more_is_better() { ours / theirs } else { theirs / ours }
@@ -133,6 +139,7 @@ mod tests {
     fn advantages_have_a_side() {
         assert!((Measure::Hit.advantage(100.0, 300.0) - 3.0).abs() < 1e-9);
         assert!((Measure::ScanAll.advantage(100.0, 300.0) - 1.0 / 3.0).abs() < 1e-9);
+        assert!(Measure::TwoThreads.is_compared() && !Measure::Speedup.is_compared());
         assert_eq!(Measure::Hit.to_string(), "get, uniform, independent, ns");
     }
 }

@@ -120,15 +120,18 @@ impl Results {
     /// Works out [`Results::ratios`] from the rows.
     pub(super) fn note_ratios(&mut self) {
         let ratio = |ours: &Row| -> Vec<Ratio> {
-            let (size, measure) = (ours.size, ours.measure);
-            let beside = self.best_rival(size, measure).map(|best| (best, "the best rival"));
-            let floor = self.row(size, measure, FLOOR).map(|floor| (floor, "the floor"));
-            let against = beside.into_iter().chain(floor);
-            let ratio = against.filter_map(|(other, name)| {
-                let name = format!("{size}: {measure}, {} against {name}", ours.store);
-                Some(Ratio { name, ratio: advantage(ours, other)?.median })
-            });
-            ratio.collect()
+            let (size, measure, store) = (ours.size, ours.measure, &ours.store);
+            if !measure.is_compared() {
+                return vec![Ratio::new(format!("{size}: {measure}, {store}"), ours.figure.median)];
+            }
+            let ratio = |other: &Row, name: &str| {
+                let name = format!("{size}: {measure}, {store} against {name}");
+                Some(Ratio::new(name, advantage(ours, other)?.median))
+            };
+            let best = self.best_rival(size, measure);
+            let beside = best.and_then(|best| Some(ratio(best, "the best rival")?.against(&best.store)));
+            let floor = self.row(size, measure, FLOOR).and_then(|floor| ratio(floor, "the floor"));
+            beside.into_iter().chain(floor).collect()
         };
         self.ratios = self.rows.iter().filter(|row| row.store.starts_with(KYRO)).flat_map(ratio).collect();
     }
@@ -221,7 +224,8 @@ impl Results {
             cells.extend(stores.iter().map(|store| {
                 self.row(size, measure, store).map_or_else(|| "–".to_owned(), |row| row.figure.to_string())
             }));
-            let pair = self.row(size, measure, KYRO).zip(self.best_rival(size, measure));
+            let ours = self.row(size, measure, KYRO).filter(|_| measure.is_compared());
+            let pair = ours.zip(self.best_rival(size, measure));
             cells.push(pair.and_then(|(ours, best)| advantage(ours, best)).map_or_else(
                 || "–".to_owned(),
                 |Spread { median, least, most }| format!("{median:.2} × ({least:.2}–{most:.2})"),

@@ -132,7 +132,7 @@ fn as_measure(row: &Row, measure: Measure) -> Row {
 pub(super) fn lost(results: &Results) -> Table {
     let mut table =
         Table::new(["size", "measure", "better", "it has", "kyro-engine has", "kyro-engine / it"]);
-    for ours in results.rows.iter().filter(|row| row.store == KYRO) {
+    for ours in results.rows.iter().filter(|row| row.store == KYRO && row.measure.is_compared()) {
         for rival in results.rivals(ours.size, ours.measure) {
             let Some(times) = advantage(ours, rival).filter(|times| times.median < 1.0) else { continue };
             table.row([

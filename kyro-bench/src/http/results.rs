@@ -146,12 +146,12 @@ impl Results {
         let rate = |row: &RateRow| {
             let bare = bare(row.depth).filter(|_| row.name != "bare hyper")?;
             let ratio = row.per_second.median / bare.per_second.median;
-            Some(Ratio { name: format!("{}, depth {}, against bare hyper", row.name, row.depth), ratio })
+            Some(Ratio::new(format!("{}, depth {}, against bare hyper", row.name, row.depth), ratio))
         };
-        let puts = self.puts.iter().map(|puts| Ratio {
-            name: "durable puts against the embedded engine".to_owned(),
-            ratio: puts.ratio.median,
-        });
+        let puts = self
+            .puts
+            .iter()
+            .map(|puts| Ratio::new("durable puts against the embedded engine".to_owned(), puts.ratio.median));
         self.ratios = self.rates.iter().filter_map(rate).chain(puts).collect();
     }
 }

@@ -105,15 +105,18 @@ impl SetResult {
             let rivals = || self.contenders.iter().skip(1);
             let of = |rival: &ContenderResult| rival.figures.get(&pattern).map(|figure| figure.median);
             let tree = rivals().find(|rival| rival.name.starts_with("BTreeMap")).and_then(of);
-            let best = rivals().filter_map(of).min_by(f64::total_cmp);
+            let best = rivals()
+                .filter_map(|rival| Some((of(rival)?, rival.name.as_str())))
+                .min_by(|one, other| one.0.total_cmp(&other.0));
             let floor = self.floor.get(&pattern.floor()).map(|figure| figure.median);
-            for (other, theirs) in [("the floor", floor), ("the best rival", best), ("BTreeMap", tree)] {
-                if let Some(theirs) = theirs {
-                    let (set, keys, pattern) = (&self.set, self.keys, pattern.title());
-                    let name = format!("{set}, {keys} keys: {pattern}, kyro-rmi against {other}");
-                    ratios.push(Ratio { name, ratio: theirs / ours });
-                }
-            }
+            let ratio = |theirs: f64, other: &str| {
+                let (set, keys, pattern) = (&self.set, self.keys, pattern.title());
+                let name = format!("{set}, {keys} keys: {pattern}, kyro-rmi against {other}");
+                Ratio::new(name, theirs / ours)
+            };
+            ratios.extend(floor.map(|floor| ratio(floor, "the floor")));
+            ratios.extend(best.map(|(best, name)| ratio(best, "the best rival").against(name)));
+            ratios.extend(tree.map(|tree| ratio(tree, "BTreeMap")));
         }
         ratios
     }

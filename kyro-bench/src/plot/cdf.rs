@@ -50,7 +50,15 @@ type Line = (String, Vec<(f64, f64)>);
 /// Pairs of a quantile and microseconds.
 fn points(distribution: &Value) -> Vec<(f64, f64)> {
     let pair = |pair: &Value| Some((pair[0].as_f64()?, pair[1].as_f64()?));
-    items(distribution).iter().filter_map(pair).filter(|(_, us)| *us > 0.0).collect()
+    let mut points: Vec<(f64, f64)> =
+        items(distribution).iter().filter_map(pair).filter(|(_, us)| *us > 0.0).collect();
+    // Of few operations the slowest one is every quantile from some share on: the line ends at the first of them.
+    while let [.., before, last] = points.as_slice()
+        && before.1.total_cmp(&last.1).is_eq()
+    {
+        points.pop();
+    }
+    points
 }
 
 fn chart(report: &Value, title: String, lines: &[Line]) -> Option<Chart> {
@@ -65,7 +73,12 @@ fn chart(report: &Value, title: String, lines: &[Line]) -> Option<Chart> {
         title,
         subtitle: subtitle(report),
         x: Axis::log("µs", values().map(|(_, us)| *us), short),
-        y: Axis { label: "share of them".to_owned(), range: 0.0..4.05, ticks: ticks.to_vec(), grid: true },
+        y: Axis {
+            label: "share that took no longer".to_owned(),
+            range: 0.0..4.05,
+            ticks: ticks.to_vec(),
+            grid: true,
+        },
         series: lines
             .iter()
             .map(|(name, points)| Series {
@@ -81,4 +94,16 @@ fn chart(report: &Value, title: String, lines: &[Line]) -> Option<Chart> {
             .collect(),
         notes: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_at_the_slowest_operation() {
+        let distribution =
+            serde_json::json!([[0.0, 1.0], [0.5, 2.0], [0.75, 2.0], [0.99, 9.0], [0.999, 9.0]]);
+        assert_eq!(points(&distribution), [(0.0, 1.0), (0.5, 2.0), (0.75, 2.0), (0.99, 9.0)]);
+    }
 }

@@ -221,8 +221,6 @@ impl Chart {
                 Marks::Line(points) => {
                     let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
                     chart.draw_series(line).map_err(|error| failed(&error))?;
-                    let dots = points.iter().map(|&point| Circle::new(point, 4, colour.filled()));
-                    chart.draw_series(dots).map_err(|error| failed(&error))?;
                 }
                 Marks::Bars(bars) => {
                     let bars = bars
@@ -233,11 +231,21 @@ impl Chart {
             }
         }
         let small = text(11).pos(Pos::new(HPos::Center, VPos::Bottom));
-        let notes = self
-            .notes
-            .iter()
-            .map(|(x, y, note)| EmptyElement::at((*x, *y)) + Text::new(note.clone(), (0, -6), small.clone()));
+        let notes = self.notes.iter().map(|(x, y, note)| {
+            // Lines do not run through a note: it stands on a ground of its own, as wide as its letters may be.
+            let half = note.chars().count() as i32 * 7 / 2;
+            EmptyElement::at((*x, *y))
+                + Rectangle::new([(-half, -20), (half, -5)], WHITE.mix(0.85).filled())
+                + Text::new(note.clone(), (0, -6), small.clone())
+        });
         chart.draw_series(notes).map_err(|error| failed(&error))?;
+        // Above the grounds of notes: no point is hidden.
+        for (series, colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
+            if let Marks::Line(points) = &series.marks {
+                let dots = points.iter().map(|&point| Circle::new(point, 4, colour.filled()));
+                chart.draw_series(dots).map_err(|error| failed(&error))?;
+            }
+        }
 
         for ((series, colour), y) in self.series.iter().zip(COLOURS.iter().cycle()).zip((10..).step_by(24)) {
             let mark = Rectangle::new([(6, y), (20, y + 14)], colour.filled());

@@ -57,9 +57,9 @@ fn percentiles(report: &Value) -> Option<Named> {
     let series = [("p50", "p50"), ("p99", "p99"), ("p99.9", "p999"), ("most", "max")]
         .map(|(name, key)| (name.to_owned(), quantile(key)));
     let chart = Bars {
-        title: "Latency at a given share of the highest rate, from the time a request was due".to_owned(),
+        title: "Latency at a given share of the highest rate".to_owned(),
         subtitle: subtitle(report),
-        label: "µs",
+        label: "µs from the time due",
         groups: groups.collect(),
         series: series.to_vec(),
         log: true,

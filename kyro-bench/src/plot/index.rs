@@ -55,11 +55,12 @@ fn chart(report: &Value, sets: &[Value], set: &str) -> Option<Named> {
     let ours = series.iter().find(|(name, _)| name == KYRO)?;
     let notes = ours.1.iter().filter_map(|&(keys, ns)| {
         let slower = tree?.iter().find(|(of, _)| of.total_cmp(&keys).is_eq())?.1;
-        Some((keys.log10(), slower.log10(), format!("kyro-rmi {:.1} × faster", slower / ns)))
+        Some((keys.log10(), slower.log10(), format!("{:.1} ×", slower / ns)))
     });
     let mut x = Axis::log("keys", all().map(|point| point.0), short);
-    // Room for the notes at the outermost sizes.
-    x.range = x.range.start - 0.12..x.range.end + 0.05;
+    // Room for the notes at the outermost sizes; a tick at each size, not at each power.
+    x.range = x.range.start - 0.05..x.range.end + 0.05;
+    x.ticks = ours.1.iter().map(|&(keys, _)| (keys.log10(), short(keys))).collect();
     let chart = Chart {
         title: format!("Time to find a key, {set} keys, each lookup waiting for the one before"),
         subtitle: subtitle(report),
@@ -69,7 +70,7 @@ fn chart(report: &Value, sets: &[Value], set: &str) -> Option<Named> {
         series: series
             .iter()
             .map(|(name, points)| Series {
-                name: name.clone(),
+                name: if name == TREE { format!("{name} (× kyro-rmi's)") } else { name.clone() },
                 marks: Marks::Line(points.iter().map(|(keys, ns)| (keys.log10(), ns.log10())).collect()),
             })
             .collect(),

@@ -53,9 +53,8 @@ impl Results {
                 let mark = if row.keeps_mode { "rival" } else { "unsynced" };
                 (format!("{mark} {store}"), ratio)
             });
-            let ratio = move |(other, ratio): (String, Spread)| Ratio {
-                name: format!("{place}: puts of kyro-engine against {other}"),
-                ratio: ratio.median,
+            let ratio = move |(other, ratio): (String, Spread)| {
+                Ratio::new(format!("{place}: puts of kyro-engine against {other}"), ratio.median)
             };
             raw.into_iter().chain(rival).map(ratio)
         });

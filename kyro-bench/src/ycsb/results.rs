@@ -193,9 +193,9 @@ impl Results {
     /// Works out [`Results::ratios`] from the rows.
     pub(super) fn note_ratios(&mut self) {
         let ratio = |(mode, workload): (Mode, Workload)| {
-            let (ratio, _) = self.advantage(mode, workload)?;
+            let (ratio, best) = self.advantage(mode, workload)?;
             let name = format!("YCSB {workload:?}, {}: kyro-engine against the best rival", mode.name());
-            Some(Ratio { name, ratio: ratio.median })
+            Some(Ratio::new(name, ratio.median).against(&best.store))
         };
         self.ratios = self.cells().into_iter().filter_map(ratio).collect();
     }
