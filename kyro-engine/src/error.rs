@@ -41,7 +41,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The directory holds files, but none of them is a database of ours.
-    #[error("{} is not a KyroDB data directory ({reason}); name an empty or new directory, or one that KyroDB made",
+    #[error("{} is not a KyroDB data directory ({reason}); name one that KyroDB made; for a new database, an empty or new directory",
         .dir.display())]
     NotADatabase {
         /// The directory.

@@ -26,6 +26,9 @@ use crate::sources::Sources;
 use crate::stats::RecoveryStats;
 use crate::versions::{OpenedRuns, Versions};
 
+/// The file that is locked by whoever has the directory open.
+pub(crate) const LOCK: &str = "LOCK";
+
 /// The epoch of a database's first session.
 pub(crate) const FIRST_EPOCH: u64 = 1;
 
@@ -130,7 +133,7 @@ fn parent(path: &Path) -> Option<&Path> {
 }
 
 pub(crate) fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuard>, OpenError> {
-    let path = dir.join("LOCK");
+    let path = dir.join(LOCK);
     storage.lock(&path).map_err(|error| match error {
         LockError::Held { pid } => OpenError::Locked { dir: dir.to_owned(), pid },
         LockError::Io(source) => OpenError::Io { doing: "lock", path, source },
@@ -138,12 +141,19 @@ pub(crate) fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn LockGuar
     })
 }
 
+/// Why a directory without a manifest is no database.
+pub(crate) fn no_manifest(storage: &dyn Storage, dir: &Path) -> OpenError {
+    let missing = storage.list(dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let reason = if missing { "it does not exist" } else { "it has no MANIFEST" };
+    OpenError::NotADatabase { dir: dir.to_owned(), reason: reason.to_owned() }
+}
+
 /// Refuses, without leaving anything there, a directory that holds files and no database.
 pub(crate) fn refuse_foreign(storage: &dyn Storage, dir: &Path) -> Result<(), OpenError> {
     let names =
         storage.list(dir).map_err(|source| OpenError::Io { doing: "list", path: dir.to_owned(), source })?;
     let ours = |name: &str| {
-        ["LOCK", WAL_DIR, RUNS_DIR, ballast::FILE_NAME].contains(&name) || name.starts_with(FILE_NAME)
+        [LOCK, WAL_DIR, RUNS_DIR, ballast::FILE_NAME].contains(&name) || name.starts_with(FILE_NAME)
     };
     match names.iter().find(|name| !ours(name)) {
         Some(foreign) if !names.iter().any(|name| name == FILE_NAME) => Err(OpenError::NotADatabase {

@@ -17,14 +17,14 @@ use crate::engine::Engine;
 use crate::error::{OpenError, ReadError};
 use crate::indexed_run::IndexedRun;
 use crate::manifest::{Manifest, ManifestFile};
-use crate::open::{log_error, segment_path, wal_options};
+use crate::open::{log_error, no_manifest, segment_path, wal_options};
 use crate::options::Options;
 use crate::range_tombstones::{RangeEntry, RangeTombstones};
 use crate::run_files::open_run;
 use crate::shared::{RUNS_DIR, Shared, WAL_DIR};
 use crate::sources::Sources;
 use crate::stats::Stats;
-use crate::versions::OpenedRuns;
+use crate::versions::{OpenedRuns, Version, list};
 use crate::view::View;
 
 /// How long one state of the manifest may be unreadable before that is told: the writer may be at work on the very
@@ -117,6 +117,11 @@ impl ReadOnly {
         self.state.load().visible.next()
     }
 
+    /// The versions of the content, as [`Engine::versions`] gives them, in the state that is seen.
+    pub fn versions(&self) -> Vec<Version> {
+        list(&self.state.load().manifest.current())
+    }
+
     /// Numbers of the state, counted since it was read; those of a writer are zero.
     pub fn stats(&self) -> Stats {
         Stats::of(&self.state.load())
@@ -135,11 +140,10 @@ fn read_state(
     let mut unreadable: Option<(u64, Instant)> = None;
     loop {
         let Some(manifest) = ManifestFile::read(&*storage, dir)? else {
-            let reason = "it has no MANIFEST".to_owned();
-            return Err(OpenError::NotADatabase { dir: dir.to_owned(), reason });
+            return Err(no_manifest(&*storage, dir));
         };
         let error = match read_named(&storage, dir, &options, known, &manifest) {
-            Ok((sources, next_offset)) => {
+            Ok((sources, next_offset, manifest)) => {
                 let manifest = ManifestFile::hold(Arc::clone(&storage), dir, manifest);
                 return Ok(Shared::new(storage, dir, options, manifest, sources, next_offset));
             }
@@ -157,14 +161,14 @@ fn read_state(
     }
 }
 
-/// Reads what a manifest names; gives it with one past its newest operation.
+/// Reads what a manifest names; gives it with one past its newest operation, and the manifest as the log makes it.
 fn read_named(
     storage: &Arc<dyn Storage>,
     dir: &Path,
     options: &Options,
     known: &[Arc<IndexedRun>],
     manifest: &Manifest,
-) -> Result<(Sources, u64), OpenError> {
+) -> Result<(Sources, u64, Manifest), OpenError> {
     let mut manifest = manifest.clone();
     let mut runs = Vec::with_capacity(manifest.runs.len());
     for entry in &manifest.runs {
@@ -197,7 +201,9 @@ fn read_named(
     let next_offset = manifest.clean.map_or(next_offset, |mark| mark.next_offset);
     let ranges = Arc::new(RangeTombstones::new(manifest.ranges.iter().map(RangeEntry::tombstone)));
     let since = manifest.versions.since();
-    Ok((Sources { delta: Arc::new(delta), frozen: None, runs, ranges, since }, next_offset))
+    // Of a push whose operation is not in the log nothing is seen.
+    manifest.drop_staged();
+    Ok((Sources { delta: Arc::new(delta), frozen: None, runs, ranges, since }, next_offset, manifest))
 }
 
 /// Applies the log from where the manifest says; gives one past its last operation. Where the content is switched, the

@@ -7,7 +7,7 @@ use kyro_wal::storage::{RealStorage, Storage};
 
 use crate::error::OpenError;
 use crate::manifest::{FILE_NAME, ManifestFile};
-use crate::open::create_dir;
+use crate::open::{create_dir, no_manifest};
 use crate::options::OnProgress;
 use crate::run_files::{index_path, run_path};
 use crate::shared::{RUNS_DIR, WAL_DIR};
@@ -137,10 +137,7 @@ fn copy(storage: &dyn Storage, from: &Path, to: &Path) -> Result<RestoreReport, 
         let path = path.to_owned();
         move |source| OpenError::Io { doing, path, source }
     };
-    let manifest = ManifestFile::read(storage, from)?.ok_or_else(|| OpenError::NotADatabase {
-        dir: from.to_owned(),
-        reason: "it has no MANIFEST".to_owned(),
-    })?;
+    let manifest = ManifestFile::read(storage, from)?.ok_or_else(|| no_manifest(storage, from))?;
     let mut files = Vec::new();
     for entry in manifest.all_runs() {
         for path in [run_path, index_path] {

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kyro_wal::storage::{RealStorage, Storage};
+use kyro_wal::storage::{LockGuard, RealStorage, Storage};
 use kyro_wal::{Expected, Recovery};
 
 use crate::batch::Operations;
 use crate::error::OpenError;
 use crate::manifest::{Manifest, ManifestFile};
-use crate::open::{lock, log_error, segment_path, wal_options};
+use crate::open::{LOCK, lock, log_error, no_manifest, segment_path, wal_options};
 use crate::options::{OnProgress, Options};
 use crate::run_files::{index_path, load_index, load_run, run_path};
 use crate::shared::{ProgressMeter, RUNS_DIR, WAL_DIR};
@@ -49,7 +49,8 @@ impl Damage {
 }
 
 /// Reads every byte of the database in `dir` and checks it: manifest, runs, indexes (every key looked up), log.
-/// A torn end of the log is not damage: the next open cuts it.
+/// A torn end of the log is not damage: the next open cuts it. No file is made: a backup that nobody has opened gets no
+/// `LOCK`.
 ///
 /// # Errors
 /// What keeps it from looking at all: the directory is locked by another process, or has no readable manifest.
@@ -69,10 +70,10 @@ pub fn verify_on(
     on_progress: Option<OnProgress>,
 ) -> Result<VerifyReport, OpenError> {
     let options = Options { on_progress, ..Options::default() };
-    let no_manifest = || OpenError::NotADatabase { dir: dir.to_owned(), reason: "it has no MANIFEST".into() };
-    // Looked at before the lock is taken: a directory of something else gets no lock file.
+    let no_manifest = || no_manifest(&**storage, dir);
+    // Looked at before the lock is taken: it says why a directory of something else is refused.
     ManifestFile::read(&**storage, dir)?.ok_or_else(no_manifest)?;
-    let _lock = lock(&**storage, dir)?;
+    let _lock = hold(&**storage, dir)?;
     let manifest = ManifestFile::read(&**storage, dir)?.ok_or_else(no_manifest)?;
     let mut report = VerifyReport::default();
     verify_runs(&**storage, dir, &manifest, &options, &mut report);
@@ -80,6 +81,13 @@ pub fn verify_on(
         report.damage.push(Damage { error, rebuildable: false });
     }
     Ok(report)
+}
+
+/// The lock of a directory that an engine has had open. One without a lock file, such as a backup, is nobody's, and gets none.
+fn hold(storage: &dyn Storage, dir: &Path) -> Result<Option<Box<dyn LockGuard>>, OpenError> {
+    let names =
+        storage.list(dir).map_err(|source| OpenError::Io { doing: "list", path: dir.to_owned(), source })?;
+    names.iter().any(|name| name == LOCK).then(|| lock(storage, dir)).transpose()
 }
 
 fn verify_runs(

@@ -161,21 +161,7 @@ impl Engine {
 
     /// The versions there are, oldest first. One entry, version 0, where nothing was ever pushed.
     pub fn versions(&self) -> Vec<Version> {
-        let manifest = self.shared().manifest.current();
-        let Versions { current, kept, .. } = &manifest.versions;
-        let version = |name: &Name, is_current, runs: &[RunEntry]| Version {
-            id: VersionId(name.id),
-            label: name.label.clone(),
-            is_current,
-            since: name.since,
-            entries: runs.iter().map(|run| run.entries).sum(),
-            bytes: runs.iter().map(|run| run.bytes).sum(),
-        };
-        let others =
-            kept.iter().filter(|kept| kept.was_used).map(|kept| version(&kept.name, false, &kept.runs));
-        let mut versions: Vec<_> = others.chain([version(current, true, &manifest.runs)]).collect();
-        versions.sort_unstable_by_key(|version| version.id);
-        versions
+        list(&self.shared().manifest.current())
     }
 
     /// Forgets a version that is kept, and gives its space back; views that see it keep it for as long as they are held.
@@ -196,6 +182,23 @@ impl Engine {
         shared.drop_version(&gone)?;
         Ok(gone.runs.iter().map(|run| run.bytes).sum())
     }
+}
+
+/// The versions that a manifest names, oldest first; one that is on its way is none yet.
+pub(crate) fn list(manifest: &Manifest) -> Vec<Version> {
+    let Versions { current, kept, .. } = &manifest.versions;
+    let version = |name: &Name, is_current, runs: &[RunEntry]| Version {
+        id: VersionId(name.id),
+        label: name.label.clone(),
+        is_current,
+        since: name.since,
+        entries: runs.iter().map(|run| run.entries).sum(),
+        bytes: runs.iter().map(|run| run.bytes).sum(),
+    };
+    let others = kept.iter().filter(|kept| kept.was_used).map(|kept| version(&kept.name, false, &kept.runs));
+    let mut versions: Vec<_> = others.chain([version(current, true, &manifest.runs)]).collect();
+    versions.sort_unstable_by_key(|version| version.id);
+    versions
 }
 
 impl crate::shared::Shared {

@@ -49,6 +49,15 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// The keys from `from` to `to`, both among them.
+    pub(crate) fn keys(from: u64, to: u64) -> Result<RangeInclusive<u64>, StoreError> {
+        if from > to {
+            Err(StoreError::Usage("--to must not be below --from".to_owned()))
+        } else {
+            Ok(from..=to)
+        }
+    }
+
     /// Every entry of a range, in order.
     pub(crate) fn range(keys: RangeInclusive<u64>) -> Self {
         Self { keys, limit: None, reverse: false, keys_only: false }

@@ -87,6 +87,25 @@ fn a_file_into_a_server_with_a_token() {
 }
 
 #[test]
+fn records_travel_in_batches_that_shrink_to_what_the_server_takes() {
+    let (parent, dir) = fresh();
+    let file = parent.path().join("in.ndjson");
+    let too_long = format!("{{\"key\":1000002,\"value\":\"{}\"}}\n", "x".repeat(2000));
+    fs::write(&file, records(300) + &too_long + &records(300)).unwrap();
+    let server = Server::start_with(&dir, &["--max-value-bytes", "1000", "--max-batch-keys", "40"]);
+    let url = format!("http://{}", server.address);
+    let loaded = load(&[text(&file), "--url", &url, "--concurrency", "2", "--json"]);
+    assert_eq!(loaded.code, 1, "{loaded:?}");
+    let summary = summary(&loaded);
+    assert_eq!((&summary["loaded"], &summary["bad"]), (&600.into(), &1.into()), "{loaded:?}");
+    assert!(loaded.stderr.contains("line 301: "), "{loaded:?}");
+    assert_eq!(server.next_offset(), 600, "each record once");
+    check(&server, 300);
+    let batches = server.metric("kyrodb_http_requests_total{route=\"/v1/batch\",status=\"200\"}");
+    assert!(batches >= 5, "{batches}");
+}
+
+#[test]
 fn of_two_lines_with_one_key_the_later_wins() {
     let (parent, dir) = fresh();
     let file = parent.path().join("in.ndjson");

@@ -237,6 +237,10 @@ fn backups_are_incremental_and_restore_to_what_was_there() {
     assert_eq!(restored.code, 0, "{restored:?}");
     assert!(restored.stdout.contains("restored and verified: 20 entries"), "{restored:?}");
     assert!(restored.stderr.contains("kyro-http serve --data-dir"), "{restored:?}");
+    // A backup is only read: neither verb leaves a file in it.
+    let verified = ended(quiet().args(["verify", &at("backups/first")]));
+    assert!(verified.code == 0 && verified.stdout.contains("nothing is wrong"), "{verified:?}");
+    assert!(!Path::new(&at("backups/first/LOCK")).exists() && !Path::new(&at("new/LOCK")).exists());
     assert_eq!(run(&directory(Path::new(&at("new"))), &["scan", "--keys-only"]).stdout.lines().count(), 20);
     let restored = run(&directory(Path::new(&at("new2"))), &["restore", "--json", &at("backups/second")]);
     assert_eq!(json(&restored)["entries"], 21);
@@ -290,6 +294,8 @@ fn a_directory_in_use_is_read_and_not_written() {
     assert!(refused.stderr.contains(&format!("(pid {})", serving.pid())), "{refused:?}");
     let both = ended(quiet().args(["get", "1", "--url", "http://127.0.0.1:1"]).args(&place));
     assert!(both.code == 2 && both.stderr.contains("cannot both be given"), "{both:?}");
+    let versions = run(&directory(&dir), &["versions", "--json"]);
+    assert_eq!((versions.code, &json(&versions)["versions"][0]["id"]), (0, &0.into()), "{versions:?}");
 }
 
 #[test]

@@ -174,5 +174,12 @@ fn the_verbs_push_and_go_back_over_both() {
     };
     check(&over_directory, set.to_str().unwrap());
     let server = Server::start_with(&dir, &["--push-root", sets.to_str().unwrap()]);
-    check(&["--url", &format!("http://{}", server.address)], "a");
+    let url = format!("http://{}", server.address);
+    check(&["--url", &url], "a");
+    // The list of a directory that a server writes is the server's, also while only the log tells of the newest switch.
+    for change in [["push", "a"], ["rollback", "0"]] {
+        assert_eq!(run(&[&change[..], &["--url", &url]].concat()).code, 0);
+        let beside = document(&run(&[&["versions", "--json"], &over_directory[..]].concat()));
+        assert_eq!(beside, document(&run(&["versions", "--json", "--url", &url])), "{change:?}");
+    }
 }

@@ -1,6 +1,8 @@
-//! Into a running server: many connections, each record one `POST /v1/put`, counted when the server acknowledges it.
+//! Into a running server: many connections, each of which sends what waits for it as one `POST /v1/batch`, counted when the
+//! server acknowledges it.
 //!
-//! A key always travels on the same connection, so that of two lines with one key the later one wins.
+//! A key always travels on the same connection, so that of two lines with one key the later one wins. A batch that the
+//! server does not take is sent again in halves, down to single records: the bad one is named, the others are loaded.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -22,11 +24,16 @@ use super::records::Record;
 use super::target::Target;
 use super::{LoadError, Sink, note_bad};
 use crate::cli::{LoadArgs, TokenArgs};
+use crate::frame::{HEADER_BYTES, Kind, MEDIA_TYPE, RECORD_BYTES, write_header, write_put};
 use crate::tokens::{self, TokenError};
 
-/// Records waiting for one connection.
-const QUEUED_RECORDS: usize = 32;
-/// How long one record is tried: a server that is away or too busy for longer ends the load.
+/// Records waiting for one connection, and the most of one batch.
+const BATCH_RECORDS: usize = 512;
+/// A batch is sent when its values have grown to this size.
+const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of values on their way, over all connections: what the load needs of memory.
+const BYTES_ON_THE_WAY: usize = 64 << 20;
+/// How long one batch is tried: a server that is away or too busy for longer ends the load.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,9 +43,16 @@ const ERROR_BYTES_MAX: usize = 64 << 10;
 /// A running server, through many connections.
 pub(super) struct Server {
     runtime: Runtime,
-    lanes: Vec<mpsc::Sender<Record>>,
+    lanes: Vec<mpsc::Sender<Queued>>,
+    room: Arc<Semaphore>,
     workers: Vec<JoinHandle<()>>,
     failure: Arc<Failure>,
+}
+
+/// A record on its way, with its share of the memory.
+struct Queued {
+    record: Record,
+    _room: OwnedSemaphorePermit,
 }
 
 /// The first failure that ends the load.
@@ -72,7 +86,7 @@ impl Server {
         let failure = Arc::new(Failure::default());
         let (mut lanes, mut workers) = (Vec::new(), Vec::new());
         for _ in 0..arguments.concurrency {
-            let (lane, records) = mpsc::channel(QUEUED_RECORDS);
+            let (lane, records) = mpsc::channel(BATCH_RECORDS);
             let sender = Worker {
                 client: Client { target: target.clone(), token: token.clone(), connection: None },
                 counts: Arc::clone(counts),
@@ -82,7 +96,8 @@ impl Server {
             lanes.push(lane);
             workers.push(runtime.spawn(sender.run(records, Arc::clone(&failure))));
         }
-        Ok(Self { runtime, lanes, workers, failure })
+        let room = Arc::new(Semaphore::new(BYTES_ON_THE_WAY));
+        Ok(Self { runtime, lanes, room, workers, failure })
     }
 }
 
@@ -92,13 +107,14 @@ impl Sink for Server {
         let spread = record.key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let line = record.line;
         let queue = self.lanes.get(spread as usize % self.lanes.len().max(1));
-        let taken = queue.is_some_and(|queue| queue.blocking_send(record).is_ok());
-        if taken {
-            return Ok(());
-        }
-        // The lane's worker is gone: it has left its reason.
+        let bytes = record.value.len().min(BYTES_ON_THE_WAY) as u32;
+        let taken = self.runtime.block_on(async {
+            let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()?;
+            queue?.send(Queued { record, _room: room }).await.ok()
+        });
+        // Without an answer the lane's worker is gone: it has left its reason.
         let unknown = || LoadError::Refused { line, reason: "its connection is gone".to_owned() };
-        Err(self.failure.take().unwrap_or_else(unknown))
+        taken.ok_or_else(|| self.failure.take().unwrap_or_else(unknown))
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), LoadError> {
@@ -136,7 +152,7 @@ enum Outcome {
     Acknowledged,
     /// Not done, and worth another try after this time.
     Again(Duration, String),
-    /// The server will not take this record.
+    /// The server will not take these records.
     Bad(String),
     /// The server will take no record.
     Fatal(String),
@@ -150,36 +166,64 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self, mut records: mpsc::Receiver<Record>, failure: Arc<Failure>) {
-        while let Some(record) = records.recv().await {
-            if let Err(error) = self.put(&record).await {
-                failure.set(error);
-                return;
+    async fn run(mut self, mut records: mpsc::Receiver<Queued>, failure: Arc<Failure>) {
+        let mut waiting = Vec::new();
+        while records.recv_many(&mut waiting, BATCH_RECORDS).await > 0 {
+            let mut rest = waiting.as_slice();
+            while !rest.is_empty() {
+                let (batch, after) = rest.split_at(first_batch(rest));
+                if let Err(error) = self.put(batch).await {
+                    failure.set(error);
+                    return;
+                }
+                rest = after;
             }
+            waiting.clear();
         }
     }
 
-    async fn put(&mut self, record: &Record) -> Result<(), LoadError> {
-        let line = record.line;
-        let body = body(record);
+    /// Puts records in their order: as one batch, or where the server does not take that, in parts of it.
+    async fn put(&mut self, batch: &[Queued]) -> Result<(), LoadError> {
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            if !self.put_part(part).await? {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts all of a part or none; false where it has to be sent in smaller ones.
+    async fn put_part(&mut self, part: &[Queued]) -> Result<bool, LoadError> {
+        let line = part.first().map_or(0, |queued| queued.record.line);
+        let body = body(part);
         let give_up = Instant::now() + PATIENCE;
         loop {
-            match self.client.put(body.clone()).await {
+            match self.client.put(&body).await {
                 Outcome::Acknowledged => {
-                    self.counts.acknowledge(1, record.value.len() as u64);
-                    return Ok(());
+                    let bytes = part.iter().map(|queued| queued.record.value.len() as u64).sum();
+                    self.counts.acknowledge(part.len() as u64, bytes);
+                    return Ok(true);
                 }
                 Outcome::Again(pause, reason) if Instant::now() + pause >= give_up => {
                     return Err(LoadError::Refused { line, reason });
                 }
-                Outcome::Again(pause, _) => tokio::time::sleep(pause).await,
+                Outcome::Again(pause, _) => {
+                    tokio::time::sleep(pause).await;
+                    // A client's allowance may be smaller than the batch, for ever.
+                    if part.len() > 1 {
+                        return Ok(false);
+                    }
+                }
+                Outcome::Bad(_) if part.len() > 1 => return Ok(false),
                 Outcome::Bad(reason) if self.strict => {
                     self.counts.add_bad();
                     return Err(LoadError::Strict { line, reason });
                 }
                 Outcome::Bad(reason) => {
                     note_bad(&self.counts, &self.speaker, line, &reason);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Outcome::Fatal(reason) => return Err(LoadError::Refused { line, reason }),
             }
@@ -187,7 +231,39 @@ impl Worker {
     }
 }
 
-fn body(record: &Record) -> Bytes {
+/// How many of `records` are the next batch: at least one, and no more than fill it.
+fn first_batch(records: &[Queued]) -> usize {
+    let mut bytes = 0;
+    let fit = records.iter().take_while(|queued| {
+        let fits = bytes < BATCH_BYTES;
+        bytes += queued.record.value.len();
+        fits
+    });
+    fit.count()
+}
+
+/// What is sent: where, in which form, and the bytes.
+struct Body {
+    route: &'static str,
+    media_type: &'static str,
+    bytes: Bytes,
+}
+
+/// A single record travels as JSON: it may be one that no frame could hold.
+fn body(part: &[Queued]) -> Body {
+    if let [one] = part {
+        return Body { route: "/v1/put", media_type: "application/json", bytes: json(&one.record) };
+    }
+    let bytes: usize = part.iter().map(|queued| queued.record.value.len() + RECORD_BYTES).sum();
+    let mut text = Vec::with_capacity(bytes + HEADER_BYTES);
+    write_header(&mut text, Kind::Operations, Some(part.len() as u64));
+    for Queued { record, .. } in part {
+        write_put(&mut text, record.key, &record.value);
+    }
+    Body { route: "/v1/batch", media_type: MEDIA_TYPE, bytes: Bytes::from(text) }
+}
+
+fn json(record: &Record) -> Bytes {
     let mut text = Vec::with_capacity(record.value.len() + 64);
     text.extend_from_slice(format!("{{\"key\":{},", record.key).as_bytes());
     crate::kv::write_bytes(&mut text, "value", "value_base64", &record.value);
@@ -203,7 +279,7 @@ struct Client {
 }
 
 impl Client {
-    async fn put(&mut self, body: Bytes) -> Outcome {
+    async fn put(&mut self, body: &Body) -> Outcome {
         const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
         let answered = match timeout(ANSWER_TIMEOUT, self.exchange(body)).await {
             Ok(answered) => answered,
@@ -212,20 +288,20 @@ impl Client {
         match answered {
             Ok(outcome) => outcome,
             Err(reason) => {
-                // Whether the server took the record is not known; putting it again changes nothing if it did.
+                // Whether the server took the records is not known; putting them again changes nothing if it did.
                 self.connection = None;
                 Outcome::Again(RECONNECT_PAUSE, reason)
             }
         }
     }
 
-    async fn exchange(&mut self, body: Bytes) -> Result<Outcome, String> {
-        let mut request = Request::post("/v1/put").header(CONTENT_TYPE, "application/json");
+    async fn exchange(&mut self, body: &Body) -> Result<Outcome, String> {
+        let mut request = Request::post(body.route).header(CONTENT_TYPE, body.media_type);
         request = request.header(HOST, &self.target.authority);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
-        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+        let request = request.body(Full::new(body.bytes.clone())).map_err(|error| error.to_string())?;
         let connection = self.connected().await?;
         connection.ready().await.map_err(|error| error.to_string())?;
         let response = connection.send_request(request).await.map_err(|error| error.to_string())?;
@@ -301,7 +377,22 @@ mod tests {
 
     #[test]
     fn a_value_that_is_no_text_travels_as_base64() {
-        let body = body(&Record { line: 1, key: u64::MAX, value: vec![0, 255] });
+        let body = json(&Record { line: 1, key: u64::MAX, value: vec![0, 255] });
         assert_eq!(body, "{\"key\":18446744073709551615,\"value_base64\":\"AP8=\"}");
+    }
+
+    #[test]
+    fn batches_are_as_large_as_their_values_allow() {
+        let room = Arc::new(Semaphore::new(8));
+        let queued = |bytes: usize| Queued {
+            record: Record { line: 1, key: 1, value: vec![0; bytes] },
+            _room: Arc::clone(&room).try_acquire_many_owned(1).unwrap(),
+        };
+        assert_eq!(first_batch(&[queued(2 * BATCH_BYTES), queued(1)]), 1);
+        assert_eq!(first_batch(&[queued(1), queued(BATCH_BYTES), queued(1)]), 2);
+        assert_eq!(first_batch(&[queued(0), queued(0), queued(0)]), 3);
+        assert_eq!(body(&[queued(1)]).route, "/v1/put");
+        let two = body(&[queued(3), queued(4)]);
+        assert_eq!((two.route, two.bytes.len()), ("/v1/batch", HEADER_BYTES + 2 * RECORD_BYTES + 7));
     }
 }

@@ -131,7 +131,7 @@ impl Store for Directory {
     }
 
     fn versions(&mut self) -> Result<Value, StoreError> {
-        Ok(list(&self.writer(false)?.versions()))
+        Ok(list(&self.reader()?.versions()))
     }
 
     fn push(&mut self, data_set: &str, label: Option<&str>) -> Result<Value, StoreError> {

@@ -1,5 +1,7 @@
 //! `kyro-http del`: removes a key, or every key of a range.
 
+use std::ops::RangeInclusive;
+
 use clap::Args;
 use serde_json::json;
 
@@ -7,7 +9,7 @@ use super::confirm::confirm;
 use super::output;
 use crate::cli::{ReachArgs, key};
 use crate::exit::Exit;
-use crate::store::{Store, StoreError};
+use crate::store::{Asked, Store, StoreError};
 
 /// `del`
 #[derive(Debug, Args)]
@@ -35,8 +37,8 @@ pub(crate) struct DelArgs {
 pub(crate) fn run(arguments: &DelArgs, store: &mut dyn Store) -> Result<Exit, StoreError> {
     match (arguments.key, arguments.from, arguments.to) {
         (Some(key), ..) => one(arguments, key, store),
-        (None, Some(from), Some(to)) if from <= to => range(arguments, from, to, store),
-        _ => Err(StoreError::Usage("--to must not be below --from".to_owned())),
+        (None, Some(from), Some(to)) => range(arguments, Asked::keys(from, to)?, store),
+        _ => Err(StoreError::Usage("name a key, or --from and --to".to_owned())),
     }
 }
 
@@ -53,13 +55,14 @@ fn one(arguments: &DelArgs, key: u64, store: &mut dyn Store) -> Result<Exit, Sto
     Ok(Exit::Done)
 }
 
-fn range(arguments: &DelArgs, from: u64, to: u64, store: &mut dyn Store) -> Result<Exit, StoreError> {
-    let count = store.count(from..=to)?;
+fn range(arguments: &DelArgs, keys: RangeInclusive<u64>, store: &mut dyn Store) -> Result<Exit, StoreError> {
+    let (from, to) = (*keys.start(), *keys.end());
+    let count = store.count(keys.clone())?;
     confirm(
         arguments.yes,
         &format!("removes {count} {}, from {from} to {to}", if count == 1 { "key" } else { "keys" }),
     )?;
-    let offset = store.delete_range(from..=to)?;
+    let offset = store.delete_range(keys)?;
     if arguments.json {
         output::line(json!({ "from": from, "to": to, "keys": count, "offset": offset }))?;
     } else {

@@ -64,9 +64,7 @@ pub(crate) struct DumpArgs {
 
 pub(crate) fn run(arguments: &DumpArgs, store: &mut dyn Store) -> Result<Exit, StoreError> {
     let start = Instant::now();
-    if arguments.from > arguments.to {
-        return Err(StoreError::Usage("--to must not be below --from".to_owned()));
-    }
+    let keys = Asked::keys(arguments.from, arguments.to)?;
     let to_stdout = arguments.file == Path::new("-");
     let (form, packed) = form(&arguments.file, arguments.format)?;
     if !to_stdout && arguments.file.exists() {
@@ -76,7 +74,7 @@ pub(crate) fn run(arguments: &DumpArgs, store: &mut dyn Store) -> Result<Exit, S
     let mut sink = Sink::new(target, form, arguments);
     let mut bad = 0_u64;
     let mut first_bad = None;
-    let asked = Asked::range(arguments.from..=arguments.to);
+    let asked = Asked::range(keys);
     let scanned = store.scan(&asked, &mut |entry| match sink.write(entry.key, entry.value)? {
         Ok(()) => Ok(()),
         Err(reason) if arguments.strict => {

@@ -36,11 +36,8 @@ pub(crate) struct ScanArgs {
 }
 
 pub(crate) fn run(arguments: &ScanArgs, store: &mut dyn Store) -> Result<Exit, StoreError> {
-    if arguments.from > arguments.to {
-        return Err(StoreError::Usage("--to must not be below --from".to_owned()));
-    }
     let asked = Asked {
-        keys: arguments.from..=arguments.to,
+        keys: Asked::keys(arguments.from, arguments.to)?,
         limit: arguments.limit,
         reverse: arguments.reverse,
         keys_only: arguments.keys_only,
