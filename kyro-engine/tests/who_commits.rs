@@ -66,11 +66,14 @@ fn a_writer_by_itself_commits_and_one_that_does_not_wait_is_committed_for() {
         let committed = engine.commit(put(100, "alone, too")).unwrap();
         assert_eq!((committed.first_offset, committed.last_offset), (100, 100));
         let stats = engine.stats();
-        assert_eq!((stats.groups_by_writers, stats.groups, stats.operations), (101, 101, 101), "{mode:?}");
+        assert_eq!((stats.groups, stats.operations), (101, 101), "{mode:?}");
+        // The thread looks in where it is rung and where it takes a preallocated segment: rarely.
+        let by_writers = stats.groups_by_writers;
+        assert!(by_writers > 50, "{mode:?}: {by_writers} of 101");
         assert_eq!(stats.syncs, if matches!(mode, Durability::Always) { 101 } else { 0 }, "{mode:?}");
         let synced = engine.write_with(put(101, "for me"), WriteOptions::new().sync()).unwrap();
         assert_eq!(synced.wait().unwrap().first_offset, 101);
-        assert_eq!(engine.stats().groups_by_writers, 101, "{mode:?}");
+        assert_eq!(engine.stats().groups_by_writers, by_writers, "{mode:?}");
         // The power goes: what was written before a sync is there, whoever wrote it.
         let after = open(disk.crash(0), options(mode));
         assert!((0..102).all(|key| after.contains(key).unwrap()), "{mode:?}");
@@ -139,14 +142,13 @@ fn a_group_that_its_writer_committed_is_synced_by_the_interval_and_gets_its_witn
         let disk = SimDisk::new();
         let engine = open(disk.clone(), eager.clone());
         let before = loop {
-            let start = Instant::now();
+            let (start, by_writers) = (Instant::now(), engine.stats().groups_by_writers);
             engine.put(1, "confirmed soon").unwrap();
-            let before = log(&disk);
-            if start.elapsed() < eager.confirm_after / 2 {
+            let (before, in_time) = (log(&disk), start.elapsed() < eager.confirm_after / 2);
+            if in_time && engine.stats().groups_by_writers > by_writers {
                 break before;
             }
         };
-        assert_eq!(engine.stats().groups, engine.stats().groups_by_writers);
         until(&engine, "the witness", |_| log(&disk) != before);
     }
 }
