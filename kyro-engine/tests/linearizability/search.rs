@@ -13,6 +13,9 @@ pub(crate) type State = [Option<u64>; KEYS];
 /// What a write makes of each key; `None` leaves it as it is.
 pub(crate) type Change = [Option<Option<u64>>; KEYS];
 
+/// What a client was told of a key's value; `None` where it cannot know whose offset it was told.
+pub(crate) type Told = Option<Option<u64>>;
+
 /// What a condition asks of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
@@ -39,7 +42,7 @@ pub(crate) enum Action {
     /// A write that was made because the condition on this key held.
     Swapped(usize, Expected, Change),
     /// A write that was not made because the condition on this key did not hold; what was there, where that is known.
-    Refused(usize, Expected, Option<Option<u64>>),
+    Refused(usize, Expected, Told),
     Read(usize, Option<u64>),
     /// All keys as one view sees them.
     ReadAll(State),
