@@ -1,9 +1,10 @@
 //! Counting and choosing by rank.
 //!
 //! Positions in a run are ranks as long as every entry of it is live and nothing else has a say; then two lookups
-//! count, and a position is an entry. Otherwise the keys are merged and counted, without their values.
+//! count, and a position is an entry. Otherwise the keys are merged and counted, without their values; and stretches of a
+//! run without tombstones in which nothing else has a say are counted by their ends.
 
-use std::ops::{ControlFlow, RangeBounds};
+use std::ops::RangeBounds;
 
 use crate::error::ReadError;
 use crate::indexed_run::IndexedRun;
@@ -20,13 +21,8 @@ impl<'a> Reading<'a> {
             let high = to.checked_add(1).map_or(Ok(run.len()), before)?;
             return Ok(high - before(from)?);
         }
-        let mut count = 0;
         let scan = Scan::range(from..=to).keys_only();
-        Merged::open(self.sources, self.visible, scan, self.counters)?.visit(self.counters, |_| {
-            count += 1;
-            ControlFlow::Continue(())
-        })?;
-        Ok(count)
+        Merged::open(self.sources, self.visible, scan, self.counters)?.skip(u64::MAX, self.counters)
     }
 
     /// The entry with `rank` live keys before it.
@@ -41,16 +37,11 @@ impl<'a> Reading<'a> {
             return Ok(entry.map(|(offset, value)| Entry { key, offset, value }));
         }
         let mut merged = Merged::open(self.sources, self.visible, Scan::all().keys_only(), self.counters)?;
-        let (mut left, mut key) = (rank, None);
-        merged.visit(self.counters, |entry| {
-            if left == 0 {
-                key = Some(entry.key);
-                return ControlFlow::Break(());
-            }
-            left -= 1;
-            ControlFlow::Continue(())
-        })?;
-        let Some(key) = key else { return Ok(None) };
+        if merged.skip(rank, self.counters)? < rank {
+            return Ok(None);
+        }
+        let Some(at) = merged.next(self.counters)? else { return Ok(None) };
+        let key = merged.borrow(at).key;
         Ok(self.get_entry(key)?.map(|(offset, value)| Entry { key, offset, value }))
     }
 

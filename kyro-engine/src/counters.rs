@@ -61,6 +61,14 @@ impl Counters {
         }
     }
 
+    /// As many at once.
+    pub(crate) fn count_vain_searches(&self, searches: u64) {
+        let all = self.add(Event::VainSearch, searches);
+        if all / VAIN_SEARCHES != all.wrapping_sub(searches) / VAIN_SEARCHES {
+            self.ring();
+        }
+    }
+
     #[cold]
     fn ring(&self) {
         self.vain.ring();

@@ -8,7 +8,7 @@ use kyro_simd::prefetch;
 use kyro_snapshot::LastBlock;
 
 use crate::counters::Counters;
-use crate::delta::{Delta, Place, Segment};
+use crate::delta::{Delta, Place, Segment, SortedValue};
 use crate::error::ReadError;
 use crate::indexed_run::IndexedRun;
 use crate::scan::EntryRef;
@@ -20,7 +20,7 @@ pub(crate) enum Source {
     /// Versions of a delta with a number below the bound.
     Segment {
         delta: Arc<Delta>,
-        segment: Segment,
+        segment: Arc<Segment>,
         bound: u64,
     },
 }
@@ -75,8 +75,9 @@ impl Cursor {
                 (if from == 0 { 0 } else { run.lower_bound(from, counters)? }, high)
             }
             Source::Segment { segment, .. } => {
-                let before = |bound: u64| segment.partition_point(|place| place.key < bound);
-                (before(from), after.map_or(segment.len(), before))
+                let places = segment.places();
+                let before = |bound: u64| places.partition_point(|place| place.key < bound);
+                (before(from), after.map_or(places.len(), before))
             }
         };
         let mut cursor = Self { source, low, high, reverse, head: None, unpacked: Unpacked::default() };
@@ -103,10 +104,13 @@ impl Cursor {
                 Some(Head { key, at: position as u64 })
             }
             Source::Segment { delta, segment, bound } => {
-                let ahead = &segment[self.low..self.high];
-                prefetch_ahead(delta, ahead, self.reverse);
-                let (taken, head) =
+                let ahead = &segment.places()[self.low..self.high];
+                if segment.has_elsewhere() {
+                    prefetch_ahead(delta, ahead, self.reverse);
+                }
+                let (taken, at) =
                     if self.reverse { last_key(ahead, *bound) } else { first_key(ahead, *bound) };
+                let head = at.map(|at| Head { key: ahead[at].key, at: (self.low + at) as u64 });
                 (self.low, self.high) =
                     if self.reverse { (self.low, self.high - taken) } else { (self.low + taken, self.high) };
                 head
@@ -133,15 +137,15 @@ impl Cursor {
                 Ok(Read { offset, value: len.map(|len| 0..len) })
             }
             Source::Run(run) => run.read(head.at as usize, keys_only, counters),
-            Source::Segment { delta, .. } => {
-                // Segments hold numbers of versions that are there.
-                let version = delta.version(head.at);
-                let value = version.and_then(|version| version.value.as_ref());
-                let end = |value: &Bytes| if keys_only { 0 } else { value.len() };
-                Ok(Read {
-                    offset: version.map_or(0, |version| version.offset),
-                    value: value.map(|value| 0..end(value)),
-                })
+            Source::Segment { segment, .. } => {
+                let at = head.at as usize;
+                let length = match segment.value(at) {
+                    SortedValue::Tombstone => None,
+                    _ if keys_only => Some(0),
+                    SortedValue::Here(value) => Some(value.len()),
+                    SortedValue::Elsewhere => Some(self.owner(head).map_or(0, Bytes::len)),
+                };
+                Ok(Read { offset: segment.offset(at), value: length.map(|length| 0..length) })
             }
         }
     }
@@ -149,20 +153,32 @@ impl Cursor {
     /// The value that was read at a head of this cursor.
     #[inline]
     pub(crate) fn value(&self, head: Head, value: Range<usize>) -> &[u8] {
+        if let Source::Segment { segment, .. } = &self.source
+            && let SortedValue::Here(here) = segment.value(head.at as usize)
+        {
+            return &here[value];
+        }
         self.owner(head).map_or(&[], |owner| &owner[value])
     }
 
-    /// As [`Cursor::value`], sharing the memory.
+    /// As [`Cursor::value`], sharing the memory; or copied, where it lies in a segment, which nobody is to keep for it.
     #[inline]
     pub(crate) fn share(&self, head: Head, value: Range<usize>) -> Bytes {
+        if let Source::Segment { segment, .. } = &self.source
+            && let SortedValue::Here(here) = segment.value(head.at as usize)
+        {
+            return Bytes::copy_from_slice(&here[value]);
+        }
         self.owner(head).map_or_else(Bytes::new, |owner| owner.slice(value))
     }
 
     fn owner(&self, head: Head) -> Option<&Bytes> {
         match &self.source {
             Source::Run(run) => self.unpacked.value.as_ref().or(Some(run.file())),
-            Source::Segment { delta, .. } => {
-                delta.version(head.at).and_then(|version| version.value.as_ref())
+            Source::Segment { delta, segment, .. } => {
+                // Segments hold numbers of versions that are there.
+                let place = segment.places().get(head.at as usize)?;
+                delta.version(place.number).and_then(|version| version.value.as_ref())
             }
         }
     }
@@ -170,6 +186,45 @@ impl Cursor {
     /// Whether [`Cursor::walk`] can be used.
     pub(crate) fn is_run(&self) -> bool {
         matches!(self.source, Source::Run(_))
+    }
+
+    /// Whether every version ahead is one that has a value, so that [`Cursor::skip`] can be used; forwards.
+    pub(crate) fn has_only_live(&self) -> bool {
+        matches!(&self.source, Source::Run(run) if run.tombstones() == 0)
+    }
+
+    /// Goes past the keys before `until`, the head's among them, but at most `most`; gives how many. Costs by the
+    /// logarithm of that.
+    pub(crate) fn skip(
+        &mut self,
+        until: Option<u64>,
+        most: u64,
+        counters: &Counters,
+    ) -> Result<u64, ReadError> {
+        let (Source::Run(run), Some(head)) = (&self.source, self.head) else { return Ok(0) };
+        let start = head.at as usize;
+        let mut end = self.high.min(start.saturating_add(usize::try_from(most).unwrap_or(usize::MAX)));
+        if let Some(until) = until {
+            // Doubling steps, then halving ones: stretches between recent writes may be short.
+            let (mut before, mut step) = (start, 1);
+            while before + step < end && run.key(before + step, counters)? < until {
+                before += step;
+                step *= 2;
+            }
+            end = end.min(before + step);
+            while before + 1 < end {
+                let middle = before + (end - before) / 2;
+                if run.key(middle, counters)? < until {
+                    before = middle;
+                } else {
+                    end = middle;
+                }
+            }
+            end = before + 1;
+        }
+        self.low = end;
+        self.advance(counters)?;
+        Ok((end - start) as u64)
     }
 
     /// Visits versions from the head on, in a loop over the run's columns, until `visit` breaks, a key is reached that
@@ -202,8 +257,8 @@ impl Cursor {
     }
 }
 
-/// Places ahead whose version, and whose value, is asked for: versions are in the order of their writing, so each is a
-/// cache miss, and its value another.
+/// Places ahead whose version, and whose value, is asked for where values are long: versions are in the order of their
+/// writing, so each is a cache miss, and its value another.
 const VERSION_AHEAD: usize = 16;
 const VALUE_AHEAD: usize = 8;
 
@@ -223,23 +278,24 @@ fn prefetch_ahead(delta: &Delta, ahead: &[Place], reverse: bool) {
     }
 }
 
-/// The first key in `ahead` with a version below `bound`: how many places to leave behind, and the newest such version.
+/// The first key in `ahead` with a version below `bound`: how many places to leave behind, and where the newest such
+/// version is.
 #[inline]
-fn first_key(ahead: &[Place], bound: u64) -> (usize, Option<Head>) {
+fn first_key(ahead: &[Place], bound: u64) -> (usize, Option<usize>) {
     let Some(at) = ahead.iter().position(|place| place.number < bound) else { return (ahead.len(), None) };
-    let Place { key, number } = ahead[at];
+    let key = ahead[at].key;
     let older = &ahead[at + 1..];
     // Most keys have one version. One that has very many is left behind by bisection.
     let same = match older.iter().take(8).position(|place| place.key != key) {
         Some(next) => next,
         None => older.partition_point(|place| place.key == key),
     };
-    (at + 1 + same, Some(Head { key, at: number }))
+    (at + 1 + same, Some(at))
 }
 
 /// As [`first_key`], from the end.
 #[inline]
-fn last_key(ahead: &[Place], bound: u64) -> (usize, Option<Head>) {
+fn last_key(ahead: &[Place], bound: u64) -> (usize, Option<usize>) {
     let mut left = ahead;
     while let Some(last) = left.last() {
         let key = last.key;
@@ -251,8 +307,8 @@ fn last_key(ahead: &[Place], bound: u64) -> (usize, Option<Head>) {
         left = before;
         // Newest first, and the newest may be beyond the bound.
         let visible = versions.partition_point(|place| place.number >= bound);
-        if let Some(place) = versions.get(visible) {
-            return (ahead.len() - left.len(), Some(Head { key, at: place.number }));
+        if visible < versions.len() {
+            return (ahead.len() - left.len(), Some(left.len() + visible));
         }
     }
     (ahead.len(), None)

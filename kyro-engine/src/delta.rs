@@ -18,7 +18,7 @@ use bytes::Bytes;
 use kyro_simd::prefetch;
 
 use self::sorted::Sorted;
-pub(crate) use self::sorted::{Place, Segment};
+pub(crate) use self::sorted::{Place, Segment, SortedValue};
 use crate::batch::{Operation, Operations, PayloadError};
 use crate::range_tombstones::{RangeTombstone, RangeTombstones};
 
@@ -222,9 +222,9 @@ impl Delta {
         self.entries.get(number as usize).map(|entry| &entry.version)
     }
 
-    /// Memory taken, in bytes, by estimate.
+    /// Memory taken, in bytes, by estimate; with what scans have sorted.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed) + self.sorted.memory.load(Ordering::Relaxed)
     }
 
     /// Log that must be kept for these writes, in bytes, by estimate.

@@ -4,6 +4,8 @@
 //! a key it lets about one absent key in fifty through; a present one always. It lies in memory only, so that nothing on
 //! disk has to be trusted or rebuilt, and it is made when it pays: see [`crate::filters`].
 
+use kyro_simd::prefetch;
+
 /// Bits of memory for each key.
 const BITS_PER_KEY: u64 = 12;
 
@@ -33,6 +35,12 @@ impl Filter {
     pub(crate) fn insert(&mut self, key: u64) {
         let (at, bits) = self.place(key);
         self.words[at] |= bits;
+    }
+
+    /// Asks for the cache line that [`Filter::may_contain`] reads.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: u64) {
+        prefetch(&self.words, self.place(key).0);
     }
 
     /// Whether `key` may be one that was inserted: `false` is certain.

@@ -3,7 +3,8 @@
 //! A search in vain reads a cache line of keys from memory and asks for one of values, a filter reads one of a smaller
 //! place. So a filter gains nothing where keys are found in the first run that is asked, and much where absent keys are
 //! asked for or there are several runs. Nobody has to say which it is: searches in vain are counted, and once there was
-//! one for every sixteen entries without a filter, the runs get theirs, from the thread that merges.
+//! one for every sixteen entries without a filter, the runs get theirs, from the thread that merges;
+//! in a reader without threads, at its next refresh.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -150,7 +150,26 @@ impl IndexedRun {
         Ok(Probe { position, found, mispredicted: true })
     }
 
-    /// Where each of `keys` is, into the same place of `positions`.
+    /// Whether the run has a filter, which [`IndexedRun::find`] then asks first.
+    pub(crate) fn has_filter(&self) -> bool {
+        self.filter.get().is_some()
+    }
+
+    /// Asks for the cache line that the filter says of `key` from.
+    #[inline]
+    pub(crate) fn prefetch_filter(&self, key: u64) {
+        if let Some(filter) = self.filter.get() {
+            filter.prefetch(key);
+        }
+    }
+
+    /// Whether the filter, where there is one, lets `key` through.
+    #[inline]
+    pub(crate) fn may_contain(&self, key: u64) -> bool {
+        self.filter.get().is_none_or(|filter| filter.may_contain(key))
+    }
+
+    /// Where each of `keys` is, into the same place of `positions`. The filter is not asked.
     pub(crate) fn find_batch(
         &self,
         keys: &[u64],
@@ -162,6 +181,8 @@ impl IndexedRun {
             if mispredicted > 0 {
                 counters.add(Event::Mispredict, mispredicted as u64);
             }
+            let vain = positions.iter().filter(|position| position.is_none()).count();
+            counters.count_vain_searches(vain as u64);
             return Ok(());
         }
         for (&key, position) in keys.iter().zip(positions) {

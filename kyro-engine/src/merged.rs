@@ -120,6 +120,36 @@ impl Merged {
         Ok(())
     }
 
+    /// Goes past at most `most` live versions, forwards, and gives how many there were. A stretch of a run that no other
+    /// source and no deleted range has a say in is not read: positions in it are ranks.
+    pub(crate) fn skip(&mut self, most: u64, counters: &Counters) -> Result<u64, ReadError> {
+        debug_assert_eq!(self.mask, 0, "backwards");
+        let mut left = most;
+        while left > 0 {
+            let Some(head) = self.lead(counters)? else { break };
+            let cursor = &mut self.cursors[self.leader];
+            let free_until = match self.deleted.as_deref() {
+                None => Some(None),
+                Some(deleted) => deleted.free_until(head.key),
+            };
+            if cursor.has_only_live()
+                && let Some(free_until) = free_until
+            {
+                let until = match (self.until, free_until) {
+                    (Some(until), Some(free)) => Some(until.min(free)),
+                    (until, free) => until.or(free),
+                };
+                left -= cursor.skip(until, left, counters)?;
+                continue;
+            }
+            let read = cursor.read(head, true, counters)?;
+            cursor.advance(counters)?;
+            left -=
+                u64::from(read.value.is_some() && !covers(self.deleted.as_deref(), head.key, read.offset));
+        }
+        Ok(most - left)
+    }
+
     /// What [`Merged::next`] found, borrowed.
     #[inline]
     pub(crate) fn borrow(&self, at: At) -> EntryRef<'_> {

@@ -1,7 +1,7 @@
 //! Many keys at once: their cache misses overlap.
 //!
 //! A chunk of keys goes through the same stations as a single one, each station for all keys before the next: the
-//! deltas' slots are prefetched and probed, each run's index is asked for those still wanted, locators and then values
+//! deltas' slots are prefetched and probed, each run's filter, where it has one, and its index are asked for those still wanted, locators and then values
 //! are prefetched, and at last the values are handed over. Everything lives on the stack.
 
 use bytes::Bytes;
@@ -89,13 +89,18 @@ impl<'a> Reading<'a> {
             if left.count == 0 {
                 break;
             }
-            let positions = &mut positions[..left.count];
-            run.find_batch(left.keys(), positions, self.counters)?;
-            let mut positions = positions.iter();
-            left.retain(|_, index| {
-                found[index] = positions.next().copied().flatten().map(|position| Found::Run(run, position));
-                found[index].is_none()
-            });
+            let mut searched = left;
+            if run.has_filter() {
+                left.keys().iter().for_each(|&key| run.prefetch_filter(key));
+                searched.retain(|key, _| run.may_contain(key));
+                self.counters.add(Event::Filtered, (left.count - searched.count) as u64);
+            }
+            let positions = &mut positions[..searched.count];
+            run.find_batch(searched.keys(), positions, self.counters)?;
+            for (index, position) in searched.indices.iter().zip(&*positions) {
+                found[usize::from(*index)] = position.map(|position| Found::Run(run, position));
+            }
+            left.retain(|_, index| found[index].is_none());
         }
         if !self.sources.runs.is_empty() {
             self.counters.add(Event::IndexHit, (asked - left.count) as u64);
@@ -137,6 +142,7 @@ impl<'a> Reading<'a> {
 }
 
 /// The keys of a chunk that are still to be found, packed, with their places in the chunk.
+#[derive(Clone, Copy)]
 struct Left {
     keys: [u64; CHUNK],
     indices: [u8; CHUNK],

@@ -89,6 +89,14 @@ impl RangeTombstones {
         self.newest_over(key, u64::MAX).is_some_and(|newest| newest > offset)
     }
 
+    /// Up to which key, exclusively, no tombstone covers anything from `key` on, `Some(None)` if that is all keys; `None` if
+    /// one covers `key` itself.
+    pub(crate) fn free_until(&self, key: u64) -> Option<Option<u64>> {
+        let at = self.fragments.partition_point(|fragment| fragment.to < key);
+        let next = self.fragments.get(at).map(|fragment| fragment.from);
+        next.is_none_or(|from| key < from).then_some(next)
+    }
+
     /// The tombstones, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &RangeTombstone> {
         self.tombstones.iter()

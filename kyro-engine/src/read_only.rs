@@ -77,13 +77,16 @@ impl Engine {
 
 impl ReadOnly {
     /// Reads the state of this moment; gives one past its newest operation. Views and reads from then on see it, views
-    /// from before keep theirs. Costs the reading of the manifest, of runs that are new, and of the log's tail.
+    /// from before keep theirs. Costs the reading of the manifest, of runs that are new, and of the log's tail; and, where
+    /// enough keys were asked for in vain since the last one, of the keys of runs that now get a filter.
     ///
     /// # Errors
     /// As [`Engine::open_read_only`]; the state before stays.
     pub fn refresh(&self) -> Result<u64, OpenError> {
         let _one_at_a_time = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.state.load_full();
+        // No thread of the engine's is there to do it.
+        old.make_filters();
         let runs = old.views.pin().runs.clone();
         let state = read_state(Arc::clone(&old.storage), &old.dir, old.options.clone(), &runs)?;
         let next_offset = state.visible.next();

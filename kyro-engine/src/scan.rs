@@ -83,7 +83,7 @@ pub struct Entry {
     pub key: u64,
     /// The offset of the put that gave the value.
     pub offset: u64,
-    /// The value, sharing the memory it is in; empty in a scan of keys only.
+    /// The value, sharing the memory it is in, or a copy of a short one; empty in a scan of keys only.
     pub value: Bytes,
 }
 

@@ -320,3 +320,52 @@ fn answers_come_from_where_they_should() {
     assert_eq!(after.index_misses - before.index_misses, 2000 - hits);
     assert_eq!(after.mispredicts, 0);
 }
+
+#[test]
+fn counts_and_ranks_step_over_what_lies_between_recent_writes() {
+    let engine = filled(20_000, u64::MAX);
+    let mut keys: std::collections::BTreeSet<u64> = (0..20_000).map(|key| key * 3).collect();
+    engine.compact().unwrap();
+    // New keys, keys written again, keys deleted, and ranges; sparse and dense, at both ends.
+    for key in
+        [0, 1, 2, 4, 5, 29_999, 30_000, 30_001, 59_997, 59_998, u64::MAX].into_iter().chain(9_000..9_040)
+    {
+        engine.put(key, b"new").unwrap();
+        keys.insert(key);
+    }
+    for key in [3, 45_000, 45_003] {
+        engine.delete(key).unwrap();
+        keys.remove(&key);
+    }
+    let check = |keys: &std::collections::BTreeSet<u64>| {
+        let view = engine.view().unwrap();
+        assert_eq!(view.count(..).unwrap(), keys.len() as u64);
+        let ends = [0, 1, 3, 8_999, 9_001, 9_040, 29_998, 30_000, 40_000, 45_001, 59_997, 60_000, u64::MAX];
+        for from in ends {
+            for to in ends.into_iter().filter(|to| from <= *to) {
+                assert_eq!(
+                    view.count(from..=to).unwrap(),
+                    keys.range(from..=to).count() as u64,
+                    "{from}..={to}"
+                );
+            }
+        }
+        let ordered: Vec<u64> = keys.iter().copied().collect();
+        for rank in (0..ordered.len() + 2).step_by(97).chain([ordered.len() - 1, ordered.len()]) {
+            let key = view.select(rank as u64).unwrap().map(|entry| entry.key);
+            assert_eq!(key, ordered.get(rank).copied(), "rank {rank}");
+        }
+    };
+    check(&keys);
+    for range in [10_000..=10_500, 10_400..=12_000, 59_000..=59_996] {
+        engine.delete_range(range.clone()).unwrap();
+        keys.retain(|key| !range.contains(key));
+    }
+    engine.put(11_000, b"in a deleted range").unwrap();
+    keys.insert(11_000);
+    check(&keys);
+    engine.flush().unwrap();
+    check(&keys);
+    engine.compact().unwrap();
+    check(&keys);
+}

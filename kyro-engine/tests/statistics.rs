@@ -110,11 +110,50 @@ fn runs_get_filters_once_searches_in_vain_pay_for_them() {
     engine.delete(7).unwrap();
     assert_eq!(engine.get(7).unwrap(), None);
     let after = engine.stats();
+    let single = (after.filtered_searches, after.vain_searches);
     let (saved, vain) =
         (after.filtered_searches - made.filtered_searches, after.vain_searches - made.vain_searches);
     assert_eq!(saved + vain, 60_000, "keys of the oldest run take two, of the newest none");
     assert!(vain < 60_000 / 25, "{vain} of 60,000 were let through");
     assert_eq!((after.mispredicts, after.index_hits - made.index_hits), (0, 60_000));
+
+    // Many keys at once ask the filters too.
+    let absent: Vec<u64> = (0..10_000).map(|key| 1 << 45 | key).collect();
+    assert!(engine.mget(&absent).unwrap().iter().all(Option::is_none));
+    let keys: Vec<u64> = (0..60_000).filter(|key| *key != 7).collect();
+    for (key, value) in keys.iter().zip(engine.mget(&keys).unwrap()) {
+        assert_eq!(value.as_deref(), Some(&key.to_le_bytes()[..]));
+    }
+    let after = engine.stats();
+    let (saved, vain) = (after.filtered_searches - single.0, after.vain_searches - single.1);
+    assert!(
+        (89_990..=90_000).contains(&(saved + vain)),
+        "{saved} and {vain}: three runs for each absent key"
+    );
+    assert!(vain < 90_000 / 25, "{vain} of 90,000 were let through");
+}
+
+#[test]
+fn a_reader_gets_filters_when_it_is_refreshed_and_mget_counts_too() {
+    let disk = SimDisk::new();
+    let engine = open(&disk, |options| options.max_runs = 64);
+    load(&engine, 0..20_000);
+    load(&engine, 20_000..40_000);
+    let reader = Engine::open_read_only_on(Arc::new(disk), "/db", Options::default()).unwrap();
+    let filtered = || reader.stats().runs.iter().filter(|run| run.filter_bytes > 0).count();
+    reader.refresh().unwrap();
+    assert_eq!(filtered(), 0, "too early");
+    let absent: Vec<u64> = (0..1_000).map(|key| 1 << 45 | key).collect();
+    let view = reader.view();
+    for _ in 0..100 {
+        assert!(view.mget(&absent).unwrap().iter().all(Option::is_none));
+    }
+    assert_eq!(reader.stats().vain_searches, 200_000);
+    reader.refresh().unwrap();
+    assert_eq!(filtered(), 2, "{:?}", reader.stats().runs);
+    assert!(!reader.contains(1 << 45).unwrap());
+    assert_eq!(reader.get(30_000).unwrap().as_deref(), Some(&30_000_u64.to_le_bytes()[..]));
+    assert!(reader.stats().filtered_searches >= 1, "nothing asked a filter");
 }
 
 #[test]

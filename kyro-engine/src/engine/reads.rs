@@ -104,8 +104,9 @@ impl Engine {
         Ok(self.view()?.scan(scan))
     }
 
-    /// How many keys in `range` have a value. Two lookups when everything is in one run without tombstones; otherwise
-    /// by going through the keys.
+    /// How many keys in `range` have a value. Two lookups when everything is in one run without tombstones. Otherwise
+    /// costs by the keys of recent writes, of smaller runs and of runs with tombstones: stretches of other runs between
+    /// them are not gone through.
     ///
     /// # Errors
     /// As [`Engine::get`].
