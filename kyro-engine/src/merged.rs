@@ -128,16 +128,11 @@ impl Merged {
         while left > 0 {
             let Some(head) = self.lead(counters)? else { break };
             let cursor = &mut self.cursors[self.leader];
-            let free_until = match self.deleted.as_deref() {
-                None => Some(None),
-                Some(deleted) => deleted.free_until(head.key),
-            };
-            if cursor.has_only_live()
-                && let Some(free_until) = free_until
-            {
-                let until = match (self.until, free_until) {
-                    (Some(until), Some(free)) => Some(until.min(free)),
-                    (until, free) => until.or(free),
+            let covered_from = self.deleted.as_deref().and_then(|deleted| deleted.next_from(head.key));
+            if cursor.has_only_live() && covered_from.is_none_or(|from| head.key < from) {
+                let until = match (self.until, covered_from) {
+                    (Some(until), Some(from)) => Some(until.min(from)),
+                    (until, from) => until.or(from),
                 };
                 left -= cursor.skip(until, left, counters)?;
                 continue;

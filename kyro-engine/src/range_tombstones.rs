@@ -89,12 +89,11 @@ impl RangeTombstones {
         self.newest_over(key, u64::MAX).is_some_and(|newest| newest > offset)
     }
 
-    /// Up to which key, exclusively, no tombstone covers anything from `key` on, `Some(None)` if that is all keys; `None` if
-    /// one covers `key` itself.
-    pub(crate) fn free_until(&self, key: u64) -> Option<Option<u64>> {
+    /// The first key that a tombstone covers from where `key` is on: not beyond `key` if one covers that, `None` if none
+    /// covers anything there.
+    pub(crate) fn next_from(&self, key: u64) -> Option<u64> {
         let at = self.fragments.partition_point(|fragment| fragment.to < key);
-        let next = self.fragments.get(at).map(|fragment| fragment.from);
-        next.is_none_or(|from| key < from).then_some(next)
+        self.fragments.get(at).map(|fragment| fragment.from)
     }
 
     /// The tombstones, oldest first.
