@@ -143,8 +143,15 @@ fn a_person_sees_the_server_and_looks_a_key_up() {
         (0..20_000_u64).map(|n| format!("{{\"key\":{},\"value\":\"value {n}\"}}", n * n + n % 7)).collect();
     fs::write(&file, lines.join("\n")).unwrap();
     assert!(command().arg("build").arg(&file).arg("--data-dir").arg(&dir).output().unwrap().status.success());
+    let sets = parent.path().join("sets");
+    let night = parent.path().join("night.ndjson");
+    fs::write(&night, "{\"key\":7,\"value\":\"of the night\"}\n").unwrap();
+    let night_set = sets.join("night");
+    let built = command().arg("build").arg(&night).arg("--data-dir").arg(&night_set).output().unwrap();
+    assert!(built.status.success(), "{built:?}");
     let mut serve = command();
     serve.env("KYRODB_AUTH_TOKEN", "canary-token").args(["serve", "127.0.0.1", "0", "--data-dir"]).arg(&dir);
+    serve.arg("--push-root").arg(&sets);
     let server = Server::spawn(serve);
     let token = [("authorization", "Bearer canary-token")];
     let mut connection = server.connect();
@@ -179,6 +186,7 @@ fn a_person_sees_the_server_and_looks_a_key_up() {
     browser.wait_for("document.getElementById('tasks').textContent.includes('snapshotdone')");
     browser.wait_for("document.querySelectorAll('#runs tr').length === 3");
     browser.wait_for("document.querySelectorAll('#rate path').length === 2");
+    versions(&browser);
 
     // Everything fits at any width, in both colours.
     for (colour, width) in [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390), ("light", 820)] {
@@ -203,6 +211,24 @@ fn a_person_sees_the_server_and_looks_a_key_up() {
         log.as_array().unwrap().iter().filter_map(|line| line["message"].as_str()).collect();
     let expected = |line: &&str| line.contains("401") || line.contains("404");
     assert!(said.iter().all(expected), "{said:#?}");
+}
+
+/// A data set takes the place of the content, one that is not there is told of, and the content comes back.
+fn versions(browser: &Browser) {
+    browser.wait_for("!document.getElementById('versions-card').hidden");
+    let rows = "[...document.querySelectorAll('#versions tr')].map((row) => row.innerText)";
+    browser.send("push-name", "day");
+    let refused = "there is no directory `day` under --push-root";
+    browser.wait_for(&format!("document.getElementById('version-error').innerText.includes('{refused}')"));
+    browser.send("push-name", "night");
+    browser.wait_for(&format!("{rows}.some((row) => row.includes('1 night') && row.includes('current'))"));
+    browser.send("key", "7");
+    browser.wait_for("document.getElementById('found').textContent === 'of the night'");
+    browser.run("document.querySelector('[data-rollback=\"0\"]').click()");
+    browser.wait_for(&format!("{rows}.some((row) => row.startsWith('0') && row.includes('current'))"));
+    browser.wait_for("document.querySelector('[data-rollback=\"1\"]') !== null");
+    browser.send("key", "7");
+    browser.wait_for("document.getElementById('found').textContent === 'new'");
 }
 
 fn size(width: u32) -> Value {

@@ -233,7 +233,7 @@ impl Chart {
         let small = text(11).pos(Pos::new(HPos::Center, VPos::Bottom));
         let notes = self.notes.iter().map(|(x, y, note)| {
             // Lines do not run through a note: it stands on a ground of its own, as wide as its letters may be.
-            let half = note.chars().count() as i32 * 7 / 2;
+            let half = i32::try_from(note.chars().count() * 7 / 2).unwrap_or(0);
             EmptyElement::at((*x, *y))
                 + Rectangle::new([(-half, -20), (half, -5)], WHITE.mix(0.85).filled())
                 + Text::new(note.clone(), (0, -6), small.clone())

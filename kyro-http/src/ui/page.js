@@ -193,7 +193,7 @@ function versions(answer) {
   table("versions", ["version", "entries", "size", "since offset", ""], answer.versions.map((version) => {
     const act = element("span");
     if (version.current) act.textContent = "current";
-    else { const button = element("button", "Roll back to it"); button.dataset.rollback = version.id; act.append(button); }
+    else { const button = element("button", "Roll back"); button.dataset.rollback = version.id; act.append(button); }
     return [`${version.id} ${version.label}`.trim(), whole(version.entries), bytes(version.bytes), whole(version.since), act];
   }), "no version yet");
 }
@@ -221,8 +221,8 @@ async function tick() {
   document.body.dataset.ticks = Number(document.body.dataset.ticks || 0) + 1;
   setTimeout(tick, document.hidden ? 5 * TICK : TICK);
 }
-async function act(path, options) {
-  const note = byId("task-error");
+async function act(path, options, place = "task-error") {
+  const note = byId(place);
   note.hidden = true;
   try {
     const response = await ask(path, options);
@@ -260,11 +260,11 @@ document.addEventListener("click", async (event) => {
   if (post) await act(post, { method: "POST" });
   if (cancel) await act("/v1/tasks/" + cancel, { method: "DELETE" });
   if (rollback) {
-    if (await act("/v1/rollback", { method: "POST", body: JSON.stringify({ version: Number(rollback) }) })) slow = 0;
+    if (await act("/v1/rollback", { method: "POST", body: JSON.stringify({ version: Number(rollback) }) }, "version-error")) slow = 0;
   }
 });
 byId("push").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (await act("/v1/push", { method: "POST", body: JSON.stringify({ name: byId("push-name").value }) })) { byId("push-name").value = ""; slow = 0; }
+  if (await act("/v1/push", { method: "POST", body: JSON.stringify({ name: byId("push-name").value }) }, "version-error")) { byId("push-name").value = ""; slow = 0; }
 });
 tick();
