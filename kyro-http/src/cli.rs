@@ -261,8 +261,8 @@ pub(crate) struct LoadArgs {
     /// Load into the server at this address, http://HOST:PORT
     #[arg(long, value_name = "URL", help_heading = "Into a server")]
     pub(crate) url: Option<String>,
-    /// Connections to the server
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Into a server")]
+    /// Connections to the server, each a stream to its limits
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Into a server")]
     pub(crate) concurrency: u32,
     #[command(flatten)]
     pub(crate) tokens: TokenArgs,

@@ -28,9 +28,9 @@ use crate::streaming::Place;
 use crate::tasks::{Kind, Running};
 
 /// Records of a chunk at most.
-const CHUNK_RECORDS: usize = 10_000;
+pub(crate) const CHUNK_RECORDS: usize = 10_000;
 /// A chunk is committed when it has grown to this size.
-const CHUNK_VALUE_BYTES: usize = 1 << 20;
+pub(crate) const CHUNK_VALUE_BYTES: usize = 1 << 20;
 /// Frames of the body between the connection and the thread that parses.
 const QUEUED_FRAMES: usize = 4;
 

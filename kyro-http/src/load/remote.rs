@@ -1,5 +1,5 @@
-//! Into a running server: many connections, each of which sends what waits for it as one `POST /v1/batch`, counted when the
-//! server acknowledges it.
+//! Into a running server: several connections, each of which sends what waits for it as one `POST /v1/load` of one chunk,
+//! which is committed whole or not at all, and counted when the server acknowledges it.
 //!
 //! A key always travels on the same connection, so that of two lines with one key the later one wins. A batch that the
 //! server does not take is sent again in halves, down to single records: the bad one is named, the others are loaded.
@@ -25,12 +25,13 @@ use super::target::Target;
 use super::{LoadError, Sink, note_bad};
 use crate::cli::{LoadArgs, TokenArgs};
 use crate::frame::{HEADER_BYTES, Kind, MEDIA_TYPE, RECORD_BYTES, write_header, write_put};
+use crate::load_stream::{CHUNK_RECORDS, CHUNK_VALUE_BYTES};
 use crate::tokens::{self, TokenError};
 
-/// Records waiting for one connection, and the most of one batch.
-const BATCH_RECORDS: usize = 512;
+/// Records waiting for one connection, and the most of one batch: both limits of a batch are those of a chunk.
+const BATCH_RECORDS: usize = CHUNK_RECORDS;
 /// A batch is sent when its values have grown to this size.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = CHUNK_VALUE_BYTES;
 /// Bytes of values on their way, over all connections: what the load needs of memory.
 const BYTES_ON_THE_WAY: usize = 64 << 20;
 /// How long one batch is tried: a server that is away or too busy for longer ends the load.
@@ -209,13 +210,7 @@ impl Worker {
                 Outcome::Again(pause, reason) if Instant::now() + pause >= give_up => {
                     return Err(LoadError::Refused { line, reason });
                 }
-                Outcome::Again(pause, _) => {
-                    tokio::time::sleep(pause).await;
-                    // A client's allowance may be smaller than the batch, for ever.
-                    if part.len() > 1 {
-                        return Ok(false);
-                    }
-                }
+                Outcome::Again(pause, _) => tokio::time::sleep(pause).await,
                 Outcome::Bad(_) if part.len() > 1 => return Ok(false),
                 Outcome::Bad(reason) if self.strict => {
                     self.counts.add_bad();
@@ -260,7 +255,7 @@ fn body(part: &[Queued]) -> Body {
     for Queued { record, .. } in part {
         write_put(&mut text, record.key, &record.value);
     }
-    Body { route: "/v1/batch", media_type: MEDIA_TYPE, bytes: Bytes::from(text) }
+    Body { route: "/v1/load", media_type: MEDIA_TYPE, bytes: Bytes::from(text) }
 }
 
 fn json(record: &Record) -> Bytes {
@@ -393,6 +388,6 @@ mod tests {
         assert_eq!(first_batch(&[queued(0), queued(0), queued(0)]), 3);
         assert_eq!(body(&[queued(1)]).route, "/v1/put");
         let two = body(&[queued(3), queued(4)]);
-        assert_eq!((two.route, two.bytes.len()), ("/v1/batch", HEADER_BYTES + 2 * RECORD_BYTES + 7));
+        assert_eq!((two.route, two.bytes.len()), ("/v1/load", HEADER_BYTES + 2 * RECORD_BYTES + 7));
     }
 }
