@@ -156,7 +156,11 @@ impl Batch {
         self.range_deletes
     }
 
-    pub(crate) fn into_payload(self) -> Bytes {
+    pub(crate) fn into_payload(mut self) -> Bytes {
+        // Values stay in it until a flush: what it has room for beyond them would not be counted.
+        if self.payload.capacity() - self.payload.len() > (self.payload.len() / 8).max(1024) {
+            self.payload.shrink_to_fit();
+        }
         Bytes::from(self.payload)
     }
 

@@ -38,7 +38,7 @@ pub enum Duplicates {
 #[non_exhaustive]
 pub struct BulkOptions {
     /// Memory for records that come out of order, in bytes; beyond it they are sorted into temporary files. Records
-    /// in order need none of it. Default 256 MiB.
+    /// in order need none of it. Default 256 MiB; at most half of [`Options::memory_budget`], where there is one.
     pub memory_bytes: u64,
     /// What becomes of a key that comes twice. Default: the last one wins.
     pub duplicates: Duplicates,
@@ -192,6 +192,7 @@ impl BulkBuild {
             None => begin(&storage, dir)?,
         };
         let manifest = ManifestFile::hold(Arc::clone(&storage), dir, manifest);
+        let memory_bytes = options.memory_bytes.min(options.engine.sort_share());
         let shared =
             Shared::new(storage, dir, options.engine.with_value_cache(), manifest, Sources::default(), 0);
         remove_orphans(&shared);
@@ -200,7 +201,7 @@ impl BulkBuild {
         Ok(Self {
             duplicates: options.duplicates,
             max_value_bytes: shared.options.max_value_bytes as usize,
-            memory_bytes: options.memory_bytes,
+            memory_bytes,
             shared: Arc::new(shared),
             number,
             records: 0,

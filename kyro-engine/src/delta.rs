@@ -48,7 +48,9 @@ pub(crate) struct Delta {
     seed: u64,
     /// Keys with a version here. The lock makes the one writer one.
     keys: Mutex<usize>,
-    /// Memory taken, by estimate: payloads, overwritten ones included (their batch keeps them alive), and entries.
+    /// Bytes of payloads, overwritten ones included: their batch keeps them alive.
+    payload_bytes: AtomicU64,
+    /// Memory taken by them, the arena and the tables.
     bytes: AtomicU64,
     /// Bytes the frames take in the log, by estimate.
     log_bytes: AtomicU64,
@@ -81,9 +83,18 @@ struct Ahead {
     next: usize,
 }
 
-/// Memory a version takes beside its value, and bytes a frame takes in the log beside its payload; by estimate.
-const ENTRY_BYTES: u64 = 160;
+/// Bytes a frame takes in the log beside its payload, and in memory, where its payload's bytes may have spare room; by
+/// estimate.
 const FRAME_BYTES: u64 = 64;
+
+/// A version in the arena, with the mark that it is there.
+const ENTRY_BYTES: u64 = size_of::<Entry>() as u64 + 8;
+
+/// Memory that the arena takes with so many versions: it grows by chunks of twice the size, the first of 32, and makes the
+/// next when the last is nearly full.
+fn arena_bytes(versions: u64) -> u64 {
+    ENTRY_BYTES * ((versions + versions / 15 + 33).next_power_of_two() - 32)
+}
 
 /// What applying one payload did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -105,6 +116,7 @@ impl Default for Delta {
             // Keys come from anyone: without a seed they could be chosen to collide.
             seed: RandomState::new().hash_one(0_u64),
             keys: Mutex::new(0),
+            payload_bytes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             operations: AtomicU64::new(0),
@@ -175,7 +187,10 @@ impl Delta {
             self.has_ranges.store(true, Ordering::Release);
         }
         self.len.store(*keys, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes + ENTRY_BYTES * applied.operations, Ordering::Relaxed);
+        let payloads = self.payload_bytes.fetch_add(bytes + FRAME_BYTES, Ordering::Relaxed);
+        let tables = (size_of::<u64>() * FIRST_TABLE_SLOTS) << (self.newest.load(Ordering::Relaxed) + 1);
+        let held = arena_bytes(self.entries.count() as u64) + tables as u64;
+        self.bytes.store(payloads + bytes + FRAME_BYTES + held, Ordering::Relaxed);
         self.log_bytes.fetch_add(bytes + FRAME_BYTES, Ordering::Relaxed);
         self.operations.fetch_add(applied.operations, Ordering::Relaxed);
         Ok(applied)
@@ -222,7 +237,7 @@ impl Delta {
         self.entries.get(number as usize).map(|entry| &entry.version)
     }
 
-    /// Memory taken, in bytes, by estimate; with what scans have sorted.
+    /// Memory taken, in bytes, with what scans have sorted; 0 where nothing was written.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed) + self.sorted.memory.load(Ordering::Relaxed)
     }
@@ -238,16 +253,19 @@ impl Delta {
     }
 
     /// The newest version of every key, in key order, but for those that a range delete covers: for a delta that no
-    /// longer grows. Copies handles, not values.
-    pub(crate) fn to_sorted(&self) -> Vec<(u64, Version)> {
+    /// longer grows. Takes 16 bytes a key.
+    pub(crate) fn to_sorted(&self) -> Vec<Place> {
         let table = self.tables[self.newest.load(Ordering::Acquire)].get();
         let slots = table.into_iter().flat_map(|table| table.iter().map(|slot| slot.load(Ordering::Acquire)));
         let ranges = self.ranges();
         let covered = |entry: &&Entry| !ranges.is_empty() && ranges.cover(entry.key, entry.version.offset);
-        let newest = slots.filter_map(|slot| self.entry(slot)).filter(|entry| !covered(entry));
-        let mut versions: Vec<_> = newest.map(|entry| (entry.key, entry.version.clone())).collect();
-        versions.sort_unstable_by_key(|(key, _)| *key);
-        versions
+        let numbered = slots.filter_map(|slot| Some(((slot & NUMBER).checked_sub(1)?, self.entry(slot)?)));
+        let newest = numbered.filter(|(_, entry)| !covered(entry));
+        // Not collected: that would hold it twice while it grows.
+        let mut places = Vec::with_capacity(self.len());
+        places.extend(newest.map(|(number, entry)| Place { key: entry.key, number }));
+        places.sort_unstable_by_key(|place| place.key);
+        places
     }
 
     /// As [`insert`](Self::insert), after a few more: the cache line that it needs is asked for now.
@@ -356,7 +374,7 @@ mod tests {
         assert_eq!(delta.get(9, ALL), Some(&Version { offset: 103, value: None }));
         assert_eq!(delta.get(1, ALL), None);
         assert_eq!((delta.len(), delta.operations()), (2, 4));
-        let keys: Vec<u64> = delta.to_sorted().into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<u64> = delta.to_sorted().into_iter().map(|place| place.key).collect();
         assert_eq!(keys, [5, 9]);
     }
 
@@ -393,7 +411,7 @@ mod tests {
         }
         assert!(delta.get(u64::MAX, ALL).is_some());
         let sorted = delta.to_sorted();
-        assert!(sorted.is_sorted_by(|a, b| a.0 < b.0) && sorted.len() == keys.len() + 1);
+        assert!(sorted.is_sorted_by(|a, b| a.key < b.key) && sorted.len() == keys.len() + 1);
     }
 
     #[test]

@@ -207,14 +207,16 @@ impl IndexedRun {
     /// Every byte the answer depends on has had its block's checksum verified.
     #[inline]
     pub(crate) fn value(&self, position: usize, counters: &Counters) -> Result<Option<Bytes>, ReadError> {
-        match self.run.ready_value(position) {
-            Some(value) => Ok(Some(self.file.slice_ref(value))),
-            None => self.value_elsewhere(position, counters),
-        }
+        let value = match self.run.ready_value(position) {
+            None if self.run.is_compressed() => return self.unpacked(position, counters),
+            None => self.value_in_file(position, counters)?,
+            ready => ready,
+        };
+        Ok(value.map(|value| self.file.slice_ref(value)))
     }
 
     #[cold]
-    fn value_elsewhere(&self, position: usize, counters: &Counters) -> Result<Option<Bytes>, ReadError> {
+    fn unpacked(&self, position: usize, counters: &Counters) -> Result<Option<Bytes>, ReadError> {
         let place = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
         place.map(|place| self.at_place(place, counters)).transpose()
     }
@@ -257,10 +259,19 @@ impl IndexedRun {
         counters: &Counters,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, ReadError> {
-        match self.run.ready_value(position) {
-            Some(value) => Ok(Some(read(value))),
-            None => Ok(self.value_elsewhere(position, counters)?.map(|value| read(&value))),
-        }
+        let value = match self.run.ready_value(position) {
+            None if self.run.is_compressed() => {
+                return Ok(self.unpacked(position, counters)?.map(|value| read(&value)));
+            }
+            None => self.value_in_file(position, counters)?,
+            ready => ready,
+        };
+        Ok(value.map(read))
+    }
+
+    #[inline]
+    fn value_in_file(&self, position: usize, counters: &Counters) -> Result<Option<&[u8]>, ReadError> {
+        self.run.value_in_file(position).map_err(|damage| self.corrupt(counters, &damage))
     }
 
     /// As [`IndexedRun::value`], borrowed, where values are not compressed.
@@ -270,11 +281,10 @@ impl IndexedRun {
         position: usize,
         counters: &Counters,
     ) -> Result<Option<&[u8]>, ReadError> {
-        if let Some(value) = self.run.ready_value(position) {
-            return Ok(Some(value));
+        match self.run.ready_value(position) {
+            None => self.value_in_file(position, counters),
+            ready => Ok(ready),
         }
-        let value = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
-        Ok(value.map(|range| self.run.slice(range)))
     }
 
     /// The offset and the value at a position that [`IndexedRun::find`] gave; `None` for a tombstone.

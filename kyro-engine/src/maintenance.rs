@@ -17,7 +17,7 @@ use crate::indexed_run::IndexedRun;
 use crate::manifest::{Manifest, RunEntry, Uuid};
 use crate::queue::{Frozen, Purged, Request};
 use crate::reading::Reading;
-use crate::run_files::{Task, VersionRef, remove_files, write_run};
+use crate::run_files::{Task, remove_files, write_run};
 use crate::shared::{ProgressMeter, Shared};
 use crate::sources::Sources;
 
@@ -119,6 +119,9 @@ impl Shared {
     }
 }
 
+/// Versions that a flush asks for ahead of their turn: in the order of keys each is a cache miss.
+const VERSIONS_AHEAD: usize = 16;
+
 impl FlushTurn<'_> {
     /// Writes everything in memory into a new run and lets the log go that it covers. Writers go on.
     pub(crate) fn flush(&self) -> Result<FlushReport, MaintenanceError> {
@@ -150,8 +153,16 @@ impl FlushTurn<'_> {
 
     fn flush_frozen(&self, frozen: &Frozen, report: &mut FlushReport) -> Result<(), MaintenanceError> {
         let has_older = !self.shared.views.load().runs.is_empty();
-        let sorted: Vec<_> = frozen.delta.iter().flat_map(|delta| delta.to_sorted()).collect();
-        let versions = sorted.iter().map(|(key, version)| Ok((*key, VersionRef::from(version))));
+        let sorted = frozen.delta.as_ref().map(|delta| (delta, delta.to_sorted()));
+        let versions = sorted.iter().flat_map(|(delta, places)| {
+            // Places tell numbers of versions that are there.
+            places.iter().enumerate().filter_map(|(at, place)| {
+                if let Some(soon) = places.get(at + VERSIONS_AHEAD) {
+                    delta.prefetch_version(soon.number);
+                }
+                Some(Ok((place.key, delta.version(place.number)?.into())))
+            })
+        });
         let run = write_run(self.shared, Task::Flush, versions, has_older)?;
         if frozen.through > self.shared.manifest.current().wal.replay_from {
             let ranges = frozen.delta.as_ref().map(|delta| Arc::clone(&delta.ranges())).unwrap_or_default();

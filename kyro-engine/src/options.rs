@@ -45,11 +45,15 @@ pub struct Options {
     pub durability: Durability,
     /// Size of a log segment in bytes, preallocated. Default 16 MiB.
     pub wal_segment_bytes: u64,
-    /// Memory for everything that grows with load, in bytes: recent writes (half of it, counting those that wait for a
-    /// flush), the queue of writers (an eighth), the columns of a run that is being written (an eighth), the filters
+    /// Memory for everything that grows with load, in bytes: recent writes (two fifths, counting those that wait for a
+    /// flush; their tables grow by doubling, which may take it up to a half), the queue of writers (an eighth), the columns
+    /// of runs that are being written (a sixteenth for a flush and as much for a merge), the filters
     /// of runs (a sixteenth; those beyond it have none), unpacked values (a sixteenth); the rest is
-    /// for what flushes sort, frames and buffers. At least 16 MiB. Mapped files are not counted: the operating system
-    /// takes their pages back when it needs them. Default: none; the single options say it.
+    /// for what flushes sort (16 bytes a key), frames, buffers, and the training of an index, which reads the keys where
+    /// they are mapped and takes half a MiB beside the index. A bulk build sorts in half of it. At least 16 MiB. Beside it
+    /// are what grows with the data and not with load: one bit for every 16 KiB of the runs, and while one is written four
+    /// bytes for every 16 KiB of it (0.03 %). Mapped files are not counted: the operating system takes their pages back
+    /// when it needs them. Default: none; the single options say it.
     pub memory_budget: Option<u64>,
     /// Whether the values of runs that are written are compressed, block by block. A run stays as it was written until a
     /// merge writes it again; one engine reads both. A get from a compressed run unpacks 8 KiB unless the block is kept
@@ -149,12 +153,17 @@ impl Options {
 
     /// Recent writes after which a flush starts; four times as much may wait.
     pub(crate) fn delta_share(&self) -> u64 {
-        self.share(8).map_or(self.delta_bytes, |share| share.min(self.delta_bytes))
+        self.share(10).map_or(self.delta_bytes, |share| share.min(self.delta_bytes))
     }
 
     /// Payload bytes that may wait for the committer, when a budget says it.
     pub(crate) fn queue_share(&self) -> Option<u64> {
         self.share(8)
+    }
+
+    /// Memory for records that a bulk build sorts: it has no recent writes, no queue and no filters.
+    pub(crate) fn sort_share(&self) -> u64 {
+        self.share(2).unwrap_or(u64::MAX)
     }
 
     /// Memory for the filters of all runs together.
@@ -171,7 +180,7 @@ impl Options {
 
     /// Memory for the columns of a run that is being written; what is beyond waits in temporary files.
     pub(crate) fn column_share(&self) -> usize {
-        let share = self.share(8).map_or(COLUMN_BYTES, |share| share.min(COLUMN_BYTES));
+        let share = self.share(16).map_or(COLUMN_BYTES, |share| share.min(COLUMN_BYTES));
         usize::try_from(share).unwrap_or(usize::MAX)
     }
 }

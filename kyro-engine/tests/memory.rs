@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kyro_engine::{Batch, Durability, Engine, Options};
+use kyro_engine::{Batch, BulkBuild, BulkOptions, Compression, Durability, Engine, Options};
 
 struct Counting;
 
@@ -33,41 +33,83 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const BUDGET: usize = 16 << 20;
-const VALUE: usize = 400;
-const KEYS: u64 = (10 * BUDGET / (VALUE + 16)) as u64;
 
-#[test]
-fn ten_times_the_budget_fits_into_it() {
+/// Loads, flushes and merges ten times the budget in values of so many bytes, and gives the most memory it took.
+fn ten_times_the_budget<const VALUE: usize>(compression: Compression) -> usize {
+    let keys = (10 * BUDGET / (VALUE + 16)) as u64;
     let dir = tempfile::tempdir().unwrap();
     let mut options = Options::default();
     options.memory_budget = Some(BUDGET as u64);
     options.durability = Durability::Never;
     options.wal_segment_bytes = 4 << 20;
     options.max_runs = 4;
+    options.compression = compression;
     let before = NOW.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
     let engine = Engine::open(dir.path(), options).unwrap();
     let key = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    for first in (0..KEYS).step_by(64) {
+    for first in (0..keys).step_by(256) {
         let mut batch = Batch::new();
-        for number in first..KEYS.min(first + 64) {
+        for number in first..keys.min(first + 256) {
             batch.put(key(number), [number as u8; VALUE]);
         }
         engine.write_waiting(batch).unwrap().wait().unwrap();
     }
     engine.compact().unwrap();
+    for number in (0..keys).step_by(97) {
+        assert_eq!(engine.get(key(number)).unwrap().as_deref(), Some(&[number as u8; VALUE][..]));
+    }
     let most = MOST.load(Ordering::Relaxed) - before;
     let stats = engine.stats();
     println!(
-        "{} KiB at most of {} KiB, {} flushes, {} merges",
+        "values of {VALUE} bytes, {keys} of them: {} KiB at most of {} KiB, {} flushes, {} merges",
         most >> 10,
         BUDGET >> 10,
         stats.flushes,
         stats.compactions
     );
-    assert!(stats.flushes > 20 && stats.compactions > 1);
-    assert!(stats.runs[0].bytes > 10 * BUDGET as u64 * 9 / 10);
-    assert!(most < BUDGET, "{most} bytes of {BUDGET}");
-    for number in (0..KEYS).step_by(97) {
-        assert_eq!(engine.get(key(number)).unwrap().as_deref(), Some(&[number as u8; VALUE][..]));
+    assert!(
+        stats.flushes > 20 && stats.compactions > 1,
+        "{} flushes, {} merges",
+        stats.flushes,
+        stats.compactions
+    );
+    assert!(compression != Compression::None || stats.runs[0].bytes > 10 * BUDGET as u64 * 9 / 10);
+    most
+}
+
+/// Builds ten times the budget in bulk, in no order, and gives the most memory it took.
+fn bulk_of_ten_times_the_budget<const VALUE: usize>() -> usize {
+    let records = (10 * BUDGET / (VALUE + 16)) as u64;
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = BulkOptions::default();
+    options.engine.memory_budget = Some(BUDGET as u64);
+    let before = NOW.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    let mut build = BulkBuild::create(dir.path(), options).unwrap();
+    for number in 0..records {
+        build.push(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), &[number as u8; VALUE]).unwrap();
     }
+    let report = build.finish().unwrap();
+    let most = MOST.load(Ordering::Relaxed) - before;
+    println!(
+        "bulk of {records}: {} KiB at most of {} KiB, {} parts",
+        most >> 10,
+        BUDGET >> 10,
+        report.spills
+    );
+    assert!(report.keys == records && report.spills > 10);
+    most
+}
+
+#[test]
+fn ten_times_the_budget_fits_into_it() {
+    // One after the other: what is counted is the whole process.
+    let most = [
+        ten_times_the_budget::<400>(Compression::None),
+        ten_times_the_budget::<400>(Compression::Lz4),
+        ten_times_the_budget::<8>(Compression::None),
+        bulk_of_ten_times_the_budget::<16>(),
+    ];
+    assert!(most.iter().all(|&bytes| bytes < BUDGET), "{most:?} bytes of {BUDGET}");
 }

@@ -210,6 +210,22 @@ impl<B: AsRef<[u8]>> Run<B> {
         Ok(value)
     }
 
+    /// The value of entry `index` as it lies in the file, with every byte of it verified; `None` for a tombstone. For runs
+    /// whose values are not compressed.
+    ///
+    /// # Errors
+    /// As [`value`](Self::value).
+    ///
+    /// # Panics
+    /// When `index` is not below [`len`](Self::len), or values are compressed.
+    #[inline]
+    pub fn value_in_file(&self, index: usize) -> Result<Option<&[u8]>, Corrupt> {
+        assert!(!self.is_compressed(), "compressed values are read by `read`");
+        let Some(place) = self.locate(index)? else { return Ok(None) };
+        self.touch(place.clone())?;
+        Ok(Some(self.slice_of_file(place)))
+    }
+
     /// The value of entry `index` where nothing has to be checked any more: when every block has been verified and values
     /// are not compressed. `None` otherwise, and for a tombstone: [`value`](Self::value) tells. The shortest way to a value.
     ///

@@ -36,7 +36,7 @@ pub enum Compression {
 ///
 /// Values go out as they come, in pieces of 16 blocks (256 KiB). What must wait is kept in memory: 16 bytes per entry
 /// (key and offset), plus 4.6 bytes per entry once two values differ in length or a tombstone appears, plus 4 bytes per
-/// 16 KiB of output. Chunks of 1 MiB are never moved, so there is no doubling on the way. With
+/// 16 KiB of output. Chunks of 256 KiB are never moved, so there is no doubling on the way. With
 /// [`spill_beyond`](Self::spill_beyond) what waits is moved to scratch space, and memory is bounded but for the 4 bytes
 /// per 16 KiB.
 ///
@@ -92,7 +92,7 @@ impl<W: io::Write> Debug for Writer<W> {
 }
 
 /// Entries between two looks at the memory that the columns take: a chunk of keys.
-const SPILL_EVERY: u64 = 1 << 17;
+const SPILL_EVERY: u64 = 1 << 15;
 
 /// What is known about the lengths of the values so far.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl<W: io::Write> Writer<W> {
     }
 
     /// Moves columns that take more than about `memory_bytes` together into scratch space that `make` makes. At least
-    /// 1 MiB a column stays in memory. Spilled entries are written twice and read once, 16 to 21 bytes each.
+    /// 256 KiB a column stays in memory. Spilled entries are written twice and read once, 16 to 21 bytes each.
     #[must_use]
     pub fn spill_beyond(mut self, memory_bytes: usize, make: MakeScratch) -> Self {
         self.spill = Some(Spill { memory_bytes, make });

@@ -6,9 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::Scratch;
 
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 
-/// Append-only values in chunks of 1 MiB, so that growing never copies and never holds twice the size.
+/// Append-only values in chunks of 256 KiB, so that growing never copies and never holds twice the size.
 #[derive(Debug)]
 pub(super) struct Column<T> {
     /// What is before the chunks.
