@@ -73,7 +73,8 @@ impl Engine {
     /// is fresh, with the events that have no key. Everything is made in `to` with `.partial` appended, verified, and
     /// then named in one step. Writers go on; a compaction goes on, but keeps what it has merged until this is done.
     ///
-    /// Of versions, the content alone is copied; those that are kept beside it are not.
+    /// Of versions, the content alone is copied, with its number and label; those that are kept beside it are not, and the
+    /// copy's [`Engine::versions`] does not name them: there is nothing to roll back to.
     ///
     /// The copy is the same database, by its UUID: of the two, let one go on being written.
     ///

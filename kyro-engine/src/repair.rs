@@ -74,7 +74,9 @@ impl fmt::Debug for RepairOptions {
 /// is a different one (it has a UUID of its own), holds one run with its index, and keeps the history that the old log
 /// held, events without key included, at the old offsets. It goes on above every offset that was ever given out.
 ///
-/// Of versions, the content alone is salvaged; those that are kept beside it are among the files left out.
+/// Of versions, the content alone is salvaged; those that are kept beside it are among the files left out. Where the
+/// manifest cannot be read and data sets were pushed or added, nothing is salvaged: see [`RepairError::PushedRuns`]. (A
+/// data set that is a checkpoint of this very database cannot be told from its own runs.)
 ///
 /// A directory with nothing wrong is copied: the new one holds the same data. Costs two reads of everything and one
 /// write of what is live. Before it returns, the new directory has been verified.

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kyro_engine::storage::SimDisk;
 use kyro_engine::storage::sim::{Fault, FaultKind};
 use kyro_engine::{
-    BulkBuild, BulkOptions, Condition, Engine, EventOp, Options, RepairOptions, Scan, VersionError,
-    VersionId, WriteError, repair_on, verify_on,
+    BulkBuild, BulkOptions, Condition, Engine, EventOp, Options, RepairError, RepairOptions, Scan,
+    VersionError, VersionId, WriteError, repair_on, verify_on,
 };
 
 fn options() -> Options {
@@ -294,6 +294,59 @@ fn others_see_it_too() {
     let mended = Engine::open_on(storage, "/mended", options()).unwrap();
     assert_eq!(content(&mended), expected);
     assert_eq!((mended.offset(3).unwrap(), mended.offset(200).unwrap()), (Some(1), Some(2)));
+}
+
+/// A checkpoint has no version to go back to, and says so. A repair without a manifest mixes nothing.
+#[test]
+fn kept_versions_stay_out_of_checkpoints_and_of_repairs_without_a_manifest() {
+    let disk = SimDisk::new();
+    build(&disk, "/first", 0..100, "first");
+    build(&disk, "/second", 50..150, "second");
+    let storage: Arc<dyn kyro_engine::storage::Storage> = Arc::new(disk.clone());
+    let engine = open(&disk);
+    for key in 0..30 {
+        engine.put(key, format!("own {key}")).unwrap();
+    }
+    engine.push("/first", "first").unwrap();
+    engine.put(7, "on top").unwrap();
+    engine.push("/second", "second").unwrap();
+    engine.put(60, "on top of the second").unwrap();
+    engine.flush().unwrap();
+    let expected = content(&engine);
+    assert_eq!(engine.versions().len(), 3);
+    engine.checkpoint("/copy").unwrap();
+    engine.close().unwrap();
+
+    let copy = Engine::open_on(Arc::clone(&storage), "/copy", options()).unwrap();
+    assert_eq!(content(&copy), expected);
+    let versions = copy.versions();
+    assert_eq!((versions.len(), versions[0].id, versions[0].is_current), (1, VersionId(2), true));
+    for id in [0, 1] {
+        let refused = copy.rollback(VersionId(id)).unwrap_err();
+        assert!(matches!(refused, VersionError::NoSuchVersion { .. }), "{refused}");
+    }
+    copy.close().unwrap();
+    for dir in ["/db", "/copy"] {
+        let mended = format!("{dir}-mended");
+        repair_on(&storage, Path::new(dir), Path::new(&mended), &RepairOptions::default()).unwrap();
+        assert_eq!(content(&Engine::open_on(Arc::clone(&storage), &mended, options()).unwrap()), expected);
+    }
+
+    disk.vanish(Path::new("/db/MANIFEST")).unwrap();
+    let options_of_repair = RepairOptions::default();
+    let refused = repair_on(&storage, Path::new("/db"), Path::new("/guess"), &options_of_repair).unwrap_err();
+    let RepairError::PushedRuns { runs, .. } = &refused else { panic!("{refused}") };
+    assert_eq!(runs.len(), 2, "{refused}");
+    assert!(storage.list(Path::new("/guess")).is_err(), "nothing is made");
+    // Whoever takes them away has said what is wanted: what was written here, which is less, and none of theirs.
+    for run in runs {
+        disk.vanish(run).unwrap();
+    }
+    repair_on(&storage, Path::new("/db"), Path::new("/own"), &options_of_repair).unwrap();
+    let own = content(&Engine::open_on(storage, "/own", options()).unwrap());
+    assert!(
+        own.len() == 31 && own.values().all(|value| value.starts_with("own") || value.starts_with("on top"))
+    );
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn exit(error: &RepairError) -> Exit {
     match error {
         RepairError::Locked { .. } => Exit::Locked,
         RepairError::TargetNotEmpty { .. } | RepairError::TargetInside { .. } => Exit::Usage,
-        RepairError::NothingLeft { .. } => Exit::Damage,
+        RepairError::NothingLeft { .. } | RepairError::PushedRuns { .. } => Exit::Damage,
         _ => Exit::Failed,
     }
 }

@@ -51,6 +51,20 @@ pub enum RepairError {
         /// The source.
         dir: PathBuf,
     },
+    /// Without a readable manifest, there are runs of data sets that were pushed or added: which of all runs are the
+    /// content, and above what, only the manifest says.
+    #[error(
+        "the manifest of {} cannot be read, and {} files there came from data sets that were pushed (the first is {}): \
+         which runs are the content cannot be told. Restore a backup; or copy the directory, remove from the copy the \
+         runs that are not wanted, and repair that: runs and log of the database alone, or a data set from where it was built",
+        .dir.display(), .runs.len(), .runs.first().map(|run| run.display().to_string()).unwrap_or_default()
+    )]
+    PushedRuns {
+        /// The source.
+        dir: PathBuf,
+        /// Their files.
+        runs: Vec<PathBuf>,
+    },
     /// The file system refused.
     #[error("cannot {doing} {}", .path.display())]
     Io {

@@ -95,13 +95,15 @@ impl Source {
         let of_segments = facts.iter().map(|facts| facts.uuid);
         let of_runs =
             runs.iter().filter_map(|(_, run)| run.opened.as_ref().map(|opened| opened.run.info().database));
-        let uuid = uuid.or_else(|| most_frequent(of_segments.chain(of_runs)));
+        // A run may have come from elsewhere, a segment never did.
+        let uuid = uuid.or_else(|| most_frequent(of_segments)).or_else(|| most_frequent(of_runs));
         let Some(uuid) = uuid else { return Err(RepairError::NothingLeft { dir: dir.to_owned() }) };
         let numbers: BTreeSet<u64> = runs.iter().map(|(number, _)| *number).collect();
         let is_run_missing =
             manifest.is_none() && numbers.last().is_some_and(|&newest| numbers.len() as u64 != newest);
         if manifest.is_none() {
-            keep_in_force(&mut runs, uuid, report);
+            refuse_pushed(dir, &runs, uuid)?;
+            keep_in_force(&mut runs, report);
         }
         let runs: Vec<RunFile> = runs.into_iter().map(|(_, run)| run).collect();
         note_unnamed(storage, &runs_dir, manifest.as_ref(), report);
@@ -328,27 +330,38 @@ fn run_files(storage: &dyn Storage, runs_dir: &Path) -> Vec<(u64, PathBuf)> {
     numbered.collect()
 }
 
-/// Without a manifest: leaves out runs of another database and those that a later merge has replaced, and puts the rest
+/// Without a manifest: runs of other databases were pushed or added, and where they stand among the others only it says.
+/// To leave them out would give the content before the push with the writes after it on top.
+fn refuse_pushed(dir: &Path, runs: &[(u64, RunFile)], uuid: [u8; 16]) -> Result<(), RepairError> {
+    let is_foreign = |run: &RunFile| {
+        let database = run.opened.as_ref().map(|opened| opened.run.info().database);
+        database.is_some_and(|database| database != uuid && database != [0; 16])
+    };
+    let pushed: Vec<PathBuf> =
+        runs.iter().filter(|(_, run)| is_foreign(run)).map(|(_, run)| run.path.clone()).collect();
+    if pushed.is_empty() {
+        return Ok(());
+    }
+    Err(RepairError::PushedRuns { dir: dir.to_owned(), runs: pushed })
+}
+
+/// Without a manifest: leaves out those that a later merge has replaced, and puts the rest
 /// in order. A run that shares offsets with one of a higher number went into it.
-fn keep_in_force(runs: &mut Vec<(u64, RunFile)>, uuid: [u8; 16], report: &mut RepairReport) {
+fn keep_in_force(runs: &mut Vec<(u64, RunFile)>, report: &mut RepairReport) {
     let whole = |run: &RunFile| {
         run.opened.as_ref().filter(|opened| opened.is_whole).and_then(|opened| opened.offsets.clone())
     };
     let merged: Vec<_> = runs.iter().filter_map(|(number, run)| Some((*number, whole(run)?))).collect();
     runs.retain(|(number, run)| {
-        let foreign = run.opened.as_ref().is_some_and(|opened| {
-            let database = opened.run.info().database;
-            database != uuid && database != [0; 16]
-        });
         let replaced = whole(run).is_some_and(|offsets| {
             merged.iter().any(|(later, other)| {
                 later > number && other.start() <= offsets.end() && offsets.start() <= other.end()
             })
         });
-        if foreign || replaced {
+        if replaced {
             report.ignored.push(run.path.clone());
         }
-        !foreign && !replaced
+        !replaced
     });
     runs.sort_by_key(|(_, run)| std::cmp::Reverse(run.known_offsets().map_or(0, |(_, most)| most)));
 }
