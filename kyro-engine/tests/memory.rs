@@ -1,6 +1,11 @@
 //! A data set of ten times the memory budget, loaded, flushed and merged within it. Counts what is allocated; mapped
 //! files are not.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and its figures are for people"
+)]
 #![allow(unsafe_code, reason = "an allocator that counts is unsafe to write")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
