@@ -10,7 +10,7 @@ use kyro_engine::{Durability, Engine, Options};
 use crate::engine::asked::{Asked, Expected, Records};
 use crate::engine::floor::Floor;
 use crate::engine::measure::Measure;
-use crate::engine::results::{DELTA, FLOOR, FLOOR_HUGE, KYRO, RUNS, Results, SHARED, VIEW};
+use crate::engine::results::{ALL_IN_DELTA, DELTA, FLOOR, FLOOR_HUGE, KYRO, RUNS, Results, SHARED, VIEW};
 use crate::engine::run::{EngineBenchError, Plan};
 use crate::engine::space;
 use crate::kv::kyro::{Kyro, Way, batch};
@@ -45,8 +45,8 @@ struct Open {
     dir: PathBuf,
     contender: Contender,
     store: Box<dyn KeyValue>,
-    /// True for the engine in another state than that of one compacted run: only its gets are timed.
-    gets_only: bool,
+    /// True for the engine in another state than that of one compacted run: less of it is timed.
+    other_state: bool,
 }
 
 /// All stores of a size.
@@ -109,7 +109,7 @@ impl<'a> Cell<'a> {
         let sample = (0..SAMPLE.min(size.records)).map(|_| random.below(size.records));
         kv::verify(&*store, self.records.entries, sample)?;
         let name = contender.name().to_owned();
-        self.stores.push(Open { name, dir, contender, store, gets_only: false });
+        self.stores.push(Open { name, dir, contender, store, other_state: false });
         Ok(())
     }
 
@@ -131,17 +131,21 @@ impl<'a> Cell<'a> {
         if !small && !self.plan.all_states {
             return Ok(());
         }
-        progress.say(&format!("{size}: loading the engine with a full delta, and with {MANY_RUNS} runs"));
-        for name in [DELTA, RUNS] {
+        progress.say(&format!("{size}: loading the engine with full deltas, and with {MANY_RUNS} runs"));
+        for name in [DELTA, ALL_IN_DELTA, RUNS] {
             let dir = self.place.join(name.replace([' ', ','], "-"));
-            let store = if name == DELTA { self.with_delta(&dir) } else { self.with_runs(&dir) };
+            let store = match name {
+                DELTA => self.with_delta(&dir),
+                ALL_IN_DELTA => self.all_in_delta(&dir),
+                _ => self.with_runs(&dir),
+            };
             let store: Box<dyn KeyValue> =
                 Box::new(Kyro::from(store.map_err(engine("making another state of it"))?));
             let mut random = Random::new(self.plan.seed, "sample");
             let sample = (0..SAMPLE.min(size.records)).map(|_| random.below(size.records));
             kv::verify(&*store, self.records.entries, sample)?;
             let contender = Contender::Kyro;
-            self.stores.push(Open { name: name.to_owned(), dir, contender, store, gets_only: true });
+            self.stores.push(Open { name: name.to_owned(), dir, contender, store, other_state: true });
         }
         Ok(())
     }
@@ -163,6 +167,19 @@ impl<'a> Cell<'a> {
             .into());
         }
         Ok(engine)
+    }
+
+    /// All records in the delta, in random order.
+    fn all_in_delta(&self, dir: &Path) -> Result<Engine, Failure> {
+        let records = self.records.size.records;
+        let engine = Engine::open(dir, unattended())?;
+        put(&engine, self.records.entries, 0..records, 1)?;
+        let stats = engine.stats();
+        if (stats.runs.len(), stats.delta_entries) == (0, records) {
+            Ok(engine)
+        } else {
+            Err(format!("{} entries in the delta", stats.delta_entries).into())
+        }
     }
 
     /// The records in four runs by turns.
@@ -234,15 +251,18 @@ impl<'a> Cell<'a> {
                 let one = get(&uniform)?;
                 note(Measure::Hit, one.nanos_each(gets));
                 note(Measure::Miss, get(&absent)?.nanos_each(gets));
-                if open.gets_only {
+                if open.name == DELTA {
+                    // Scans would find what it holds beside the records.
                     return Ok(());
                 }
-                note(Measure::ZipfSerial, get_serial(&zipf)?.nanos_each(gets));
-                note(Measure::Zipf, get(&zipf)?.nanos_each(gets));
-                read(&mut Task::GetTimed(&uniform.keys, histogram), uniform.expected)?;
-                let together = two_threads(&*open.store, &halves)?;
-                note(Measure::TwoThreads, 2.0 * gets as f64 / together / 1e6);
-                note(Measure::Speedup, 2.0 * one.elapsed.as_secs_f64() / together);
+                if !open.other_state {
+                    note(Measure::ZipfSerial, get_serial(&zipf)?.nanos_each(gets));
+                    note(Measure::Zipf, get(&zipf)?.nanos_each(gets));
+                    read(&mut Task::GetTimed(&uniform.keys, histogram), uniform.expected)?;
+                    let together = two_threads(&*open.store, &halves)?;
+                    note(Measure::TwoThreads, 2.0 * gets as f64 / together / 1e6);
+                    note(Measure::Speedup, 2.0 * one.elapsed.as_secs_f64() / together);
+                }
                 let many = read(&mut Task::GetMany { keys: &uniform.keys, at_once: MANY }, uniform.expected)?;
                 note(Measure::Many, many.nanos_each(gets));
                 let scan = read(&mut Task::Scan { from: &scans.keys, entries: SCANNED }, scanned)?;
@@ -276,11 +296,11 @@ impl<'a> Cell<'a> {
         self.floors.clear();
         for open in std::mem::take(&mut self.stores) {
             progress.say(&format!("{size}: reopening {}", open.name));
-            let Open { name, dir, contender, store, gets_only } = open;
+            let Open { name, dir, contender, store, other_state } = open;
             let reopened = || -> Result<Vec<f64>, Failure> {
                 store.close()?;
                 let mut milliseconds = Vec::new();
-                for number in 0..self.plan.repeats as u64 * u64::from(!gets_only) {
+                for number in 0..self.plan.repeats as u64 * u64::from(!other_state) {
                     let started = Instant::now();
                     let store = contender.open(&dir, Durability::Never)?;
                     let key = self.records.entries.key(number);

@@ -20,6 +20,8 @@ pub(super) const SHARED: &str = "kyro-engine, shared values";
 pub(super) const VIEW: &str = "kyro-engine, one view";
 /// The engine with as many entries again in its delta, none of which is asked for.
 pub(super) const DELTA: &str = "kyro-engine, as many entries again in the delta";
+/// The engine with every record in the delta, and none in a run.
+pub(super) const ALL_IN_DELTA: &str = "kyro-engine, everything in the delta";
 /// The engine with its entries spread over four runs.
 pub(super) const RUNS: &str = "kyro-engine, 4 runs";
 /// The floor over the mapped files.
