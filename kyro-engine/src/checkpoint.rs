@@ -1,6 +1,7 @@
 //! Checkpoints: a consistent, verified copy of the database in a new directory, while it is read and written.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
 use kyro_wal::{Identity, Reader, Recovery, Wal};
@@ -9,6 +10,7 @@ use crate::engine::Engine;
 use crate::error::{MaintenanceError, OpenError};
 use crate::manifest::{FILE_NAME, Manifest, ManifestFile, RunEntry};
 use crate::open::{create_dir, log_error, wal_options};
+use crate::pace;
 use crate::run_files::{index_path, load_index, load_run, run_path};
 use crate::shared::{RUNS_DIR, Shared, WAL_DIR};
 
@@ -127,6 +129,19 @@ impl Engine {
         }
         made
     }
+
+    /// As [`Engine::checkpoint_with`], until `cancel` becomes true: it ends before the next run, and nothing of it stays.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Cancelled`] in [`CheckpointError::Flush`]; otherwise as [`Engine::checkpoint_with`].
+    pub fn checkpoint_unless(
+        &self,
+        to: impl AsRef<Path>,
+        options: &CheckpointOptions,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<CheckpointReport, CheckpointError> {
+        pace::cancellable(cancel, || self.checkpoint_with(to, options))
+    }
 }
 
 /// A checkpoint that is being made.
@@ -157,7 +172,12 @@ impl Copy<'_> {
         drop(flushing);
         let mut report =
             CheckpointReport { next_offset: manifest.wal.replay_from, ..CheckpointReport::default() };
-        self.link_runs(&runs_dir, &manifest, &mut report).map_err(CheckpointError::Copy)?;
+        for entry in &manifest.runs {
+            if let Some(stopped) = pace::stopped(self.shared) {
+                return Err(stopped.into());
+            }
+            self.link_run(&runs_dir, entry, &mut report).map_err(CheckpointError::Copy)?;
+        }
         self.publish(to, manifest).map_err(CheckpointError::Copy)?;
         Ok(report)
     }
@@ -200,35 +220,33 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn link_runs(
+    fn link_run(
         &self,
         runs_dir: &Path,
-        manifest: &Manifest,
+        entry: &RunEntry,
         report: &mut CheckpointReport,
     ) -> Result<(), OpenError> {
         let storage = &*self.shared.storage;
         let from = self.shared.runs_dir();
-        for entry in &manifest.runs {
-            let path = run_path(runs_dir, entry.number);
-            let index = index_path(runs_dir, entry.number);
-            report.runs += 1;
-            report.bytes += entry.bytes;
-            if self.reuse(entry, &path, &index) {
-                report.reused += 2;
-                continue;
-            }
-            let copied = self.link(&run_path(&from, entry.number), &path, report)?;
-            let (_, run) = load_run(storage, &path)?;
-            let corrupt = |reason| OpenError::Corrupt { file: path.clone(), offset: 0, reason };
-            if !entry.is(&run) {
-                return Err(corrupt("it is not the run that the manifest names".to_owned()));
-            }
-            if copied {
-                run.verify(&mut |_, _| ()).map_err(|damage| corrupt(damage.to_string()))?;
-            }
-            self.link(&index_path(&from, entry.number), &index, report)?;
-            load_index(storage, &index, &run).map_err(corrupt)?;
+        let path = run_path(runs_dir, entry.number);
+        let index = index_path(runs_dir, entry.number);
+        report.runs += 1;
+        report.bytes += entry.bytes;
+        if self.reuse(entry, &path, &index) {
+            report.reused += 2;
+            return Ok(());
         }
+        let copied = self.link(&run_path(&from, entry.number), &path, report)?;
+        let (_, run) = load_run(storage, &path)?;
+        let corrupt = |reason| OpenError::Corrupt { file: path.clone(), offset: 0, reason };
+        if !entry.is(&run) {
+            return Err(corrupt("it is not the run that the manifest names".to_owned()));
+        }
+        if copied {
+            run.verify(&mut |_, _| ()).map_err(|damage| corrupt(damage.to_string()))?;
+        }
+        self.link(&index_path(&from, entry.number), &index, report)?;
+        load_index(storage, &index, &run).map_err(corrupt)?;
         Ok(())
     }
 

@@ -151,13 +151,22 @@ impl Engine {
         self.shared.build_index()
     }
 
-    /// Makes runs and indexes resident in memory.
+    /// Makes runs and indexes resident in memory, and verifies what has not been read before: reads of what is damaged
+    /// tell of it, this does not.
     ///
     /// # Errors
     /// [`MaintenanceError::Closed`].
     pub fn warm_up(&self) -> Result<WarmReport, MaintenanceError> {
         self.refuse_closed()?;
-        Ok(maintenance::warm_up(&self.shared))
+        maintenance::warm_up(&self.shared)
+    }
+
+    /// As [`Engine::warm_up`], until `cancel` becomes true: it ends within 16 MiB, and what has been read stays.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Cancelled`]; otherwise as [`Engine::warm_up`].
+    pub fn warm_up_unless(&self, cancel: &Arc<AtomicBool>) -> Result<WarmReport, MaintenanceError> {
+        pace::cancellable(cancel, || self.warm_up())
     }
 
     /// Reads and checks every byte of every run.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use kyro_rmi::{Column, Probe, Rmi};
 use kyro_simd::prefetch;
-use kyro_snapshot::{Corrupt, LastBlock, RecordRef, Run, Stamp, Value};
+use kyro_snapshot::{Corrupt, LastBlock, Presence, RecordRef, Run, Stamp, Value};
 
 use crate::counters::{Counters, Event};
 use crate::cursor::Read;
@@ -38,6 +38,17 @@ impl Answer {
             Probe { position, .. } => Self(position),
         }
     }
+}
+
+/// See [`IndexedRun::foresee`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Foreseen {
+    /// The run has no version of the key.
+    Absent,
+    /// It has one, and all of it is in memory.
+    Present,
+    /// To tell takes reading what may not be in memory.
+    Unread,
 }
 
 /// An open run with its index.
@@ -434,8 +445,34 @@ impl IndexedRun {
     }
 
     /// Makes keys, entries and values resident; gives the bytes touched.
-    pub(crate) fn warm_up(&self, progress: &mut dyn FnMut(u64, u64)) -> u64 {
+    pub(crate) fn warm_up(&self, progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>) -> u64 {
         self.run.warm_up(progress)
+    }
+
+    /// Whether every block of the run has been read since it was opened.
+    #[inline]
+    pub(crate) fn is_read(&self) -> bool {
+        self.run.is_verified()
+    }
+
+    /// What can be said about `key` without reading what is not in memory.
+    pub(crate) fn foresee(&self, key: u64, presence: Presence) -> Foreseen {
+        if self.filter.get().is_some_and(|filter| !filter.may_contain(key)) {
+            return Foreseen::Absent;
+        }
+        let window = self.index.window(key);
+        let keys = window.start.saturating_sub(1)..window.end.saturating_add(1);
+        if !self.run.has_keys(keys, presence) {
+            return Foreseen::Unread;
+        }
+        let probe = self.index.probe(self.run.keys(), key);
+        match probe {
+            // Nobody can tell what a search through the whole column will read.
+            Probe { mispredicted: true, .. } => Foreseen::Unread,
+            Probe { found: false, .. } => Foreseen::Absent,
+            Probe { position, .. } if self.run.has_entry(position, presence) => Foreseen::Present,
+            Probe { .. } => Foreseen::Unread,
+        }
     }
 
     /// The whole file, shared with every value handed out.

@@ -62,6 +62,7 @@ mod mget;
 mod open;
 mod options;
 mod pace;
+mod presence;
 mod published;
 mod queue;
 mod range_tombstones;
@@ -104,6 +105,7 @@ pub use inspect::{Fact, InspectError, InspectOptions, Inspection, Table, inspect
 pub use maintenance::{FlushReport, IndexReport, WarmReport};
 pub use manifest::MANIFEST_FORMAT;
 pub use options::{Durability, OnProgress, Options, Progress};
+pub use presence::{Presence, major_faults};
 pub use read_only::ReadOnly;
 pub use repair::{
     FileDamage, LostEntries, LostKey, LostOffsets, Renumbered, RepairError, RepairOptions, RepairReport,

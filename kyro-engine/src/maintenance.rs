@@ -6,6 +6,7 @@
 //! A flush only puts a run in front of the others and a merge only replaces the runs it has read, so the two need no
 //! turn against each other: whichever is done first, the manifest and the view come out the same.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
@@ -15,6 +16,7 @@ use crossbeam_channel::bounded;
 use crate::error::{MaintenanceError, ReadError};
 use crate::indexed_run::IndexedRun;
 use crate::manifest::{Manifest, RunEntry, Uuid};
+use crate::pace;
 use crate::queue::{Frozen, Purged, Request};
 use crate::reading::Reading;
 use crate::run_files::{Task, remove_files, write_run};
@@ -214,17 +216,25 @@ pub(crate) fn entry(run: &IndexedRun) -> RunEntry {
     }
 }
 
-/// Makes index and data of every run resident.
-pub(crate) fn warm_up(shared: &Shared) -> WarmReport {
+/// Makes index and data of every run resident, unless it is cancelled or the engine closes.
+pub(crate) fn warm_up(shared: &Shared) -> Result<WarmReport, MaintenanceError> {
     let view = shared.views.pin();
     let mut meter = ProgressMeter::new(&shared.options, "warm-up", "bytes");
+    let total = view.runs.iter().map(|run| run.file_bytes()).sum();
     let mut bytes = 0;
     for run in &view.runs {
-        run.warm_up(&mut |done, total| meter.at(done, Some(total)));
-        bytes += run.file_bytes();
+        let mut stopped = None;
+        bytes += run.warm_up(&mut |done, _| {
+            meter.at(bytes + done, Some(total));
+            stopped = pace::stopped(shared);
+            if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if let Some(stopped) = stopped {
+            return Err(stopped);
+        }
     }
     meter.done(bytes);
-    WarmReport { bytes }
+    Ok(WarmReport { bytes })
 }
 
 /// Reads and checks every run; the first damage ends it.

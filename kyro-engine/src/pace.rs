@@ -39,6 +39,14 @@ pub(crate) fn is_cancelled() -> bool {
     CANCEL.with_borrow(|cancel| cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Acquire)))
 }
 
+/// Why work that only reads is to end early, where it is: the engine closes, or whoever asked for it changed their mind.
+pub(crate) fn stopped(shared: &Shared) -> Option<MaintenanceError> {
+    if shared.health.is_closed() {
+        return Some(MaintenanceError::Closed);
+    }
+    is_cancelled().then_some(MaintenanceError::Cancelled)
+}
+
 /// The pace of one file. A flush has none: it makes room in memory.
 pub(crate) struct Pace {
     /// Whether the engine closes, for a task that can wait for another time.

@@ -51,7 +51,7 @@ impl<'a> Reading<'a> {
 
     /// The newest version of `key`: in the deltas, then in the runs from new to old.
     #[inline]
-    fn find_version(self, key: u64) -> Result<Option<Found<'a>>, ReadError> {
+    pub(crate) fn find_version(self, key: u64) -> Result<Option<Found<'a>>, ReadError> {
         if let Some(version) = self.sources.deltas().find_map(|delta| delta.get(key, self.visible)) {
             self.counters.count(Event::DeltaRead);
             return Ok(Some(Found::Delta(version)));

@@ -139,7 +139,7 @@ pub(crate) async fn build_index(call: Call) -> Answer {
 /// `POST /v1/warmup`
 pub(crate) async fn warm_up(call: Call) -> Answer {
     let document = |report: &WarmReport| format!("{{\"status\":\"ok\",\"bytes\":{}}}", report.bytes);
-    long(call, Kind::WarmUp, None, |engine, _| engine.warm_up(), document).await
+    long(call, Kind::WarmUp, None, Engine::warm_up_unless, document).await
 }
 
 /// `GET /v1/tasks`: what runs and what has ended, newest first.

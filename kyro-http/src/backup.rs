@@ -2,8 +2,10 @@
 
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use kyro_engine::{CheckpointError, CheckpointOptions, CheckpointReport};
+use kyro_engine::{CheckpointError, CheckpointOptions, CheckpointReport, Engine};
 use serde_json::{Value, json};
 
 use crate::admin::run;
@@ -34,14 +36,14 @@ pub(crate) async fn post(call: Call) -> Answer {
     let to: PathBuf = root.join(&name);
     let mut options = CheckpointOptions::default();
     options.copy = object.raw("copy").is_ok() && object.truth("copy")?;
-    options.base = newest(&root, &name);
-    let base = options.base.clone();
-    let answer = move |report: &CheckpointReport| {
-        let mut written = document(&name, base.as_deref(), report);
+    let work = move |engine: &Engine, cancel: &Arc<AtomicBool>| {
+        options.base = newest(&root, &name);
+        let report = engine.checkpoint_unless(&to, &options, cancel)?;
+        let mut written = document(&name, options.base.as_deref(), &report);
         written["backup"] = "ok".into();
-        written.to_string()
+        Ok::<_, CheckpointError>(written.to_string())
     };
-    run(app, wait, Kind::Backup, None, move |engine, _| engine.checkpoint_with(&to, &options), answer).await
+    run(app, wait, Kind::Backup, None, work, String::clone).await
 }
 
 /// The newest other backup under the root: the one above which the next is made.

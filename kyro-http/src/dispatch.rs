@@ -9,30 +9,24 @@ use hyper::http::request::Parts;
 use crate::answer::Answer;
 use crate::app::App;
 use crate::call::Call;
-use crate::fields::path_number;
+use crate::fields::{FieldError, path_number};
 use crate::problem::{Code, Problem};
 use crate::route::Route;
 use crate::{
-    admin, backup, batch, changes, index_quality, kv, kv_resource, load_stream, mget, replay, scan,
+    admin, backup, batch, changes, cold, index_quality, kv, kv_resource, load_stream, mget, replay, scan,
     stats_document, subscribe, ui, versions,
 };
 
 /// Answers what is answered without waiting; `None` for everything else. The handler may take the request's headers.
 pub(crate) fn answer_now(app: &App, route: Route, head: &mut Parts) -> Option<Answer> {
-    if let Route::GetFast | Route::LookupFast | Route::Kv = route {
-        let key = Route::find(head.uri.path()).map_or("", |(_, key)| key);
-        let key = path_number("key", key);
-        return match route {
-            Route::GetFast => Some(kv::get_fast(app, key, head)),
-            Route::LookupFast => Some(kv::lookup_fast(app, key, head)),
-            _ if [Method::GET, Method::HEAD].contains(&head.method) => Some(kv_resource::get(app, key, head)),
-            _ => None,
+    if route.reads_one_key(&head.method) {
+        return match key_of(route, head) {
+            Ok(key) if app.engine().is_ok_and(|engine| !cold::is_at_hand(engine, key)) => None,
+            key => Some(read_one(app, route, key, head)),
         };
     }
     let query = head.uri.query();
     Some(match route {
-        Route::Lookup => kv::lookup(app, query),
-        Route::LookupRaw => kv::lookup_raw(app, query),
         Route::Offset => kv::next_offset(app, query),
         Route::Stats => stats_document::get(app, query),
         Route::Versions => versions::get(app, query),
@@ -48,8 +42,37 @@ pub(crate) fn answer_now(app: &App, route: Route, head: &mut Parts) -> Option<An
     })
 }
 
+/// The key that a request reads.
+#[inline]
+fn key_of(route: Route, head: &Parts) -> Result<u64, FieldError> {
+    match route {
+        Route::Lookup | Route::LookupRaw => kv::key_of_query(head.uri.query()),
+        _ => path_number("key", Route::find(head.uri.path()).map_or("", |(_, key)| key)),
+    }
+}
+
+#[inline]
+fn read_one(app: &App, route: Route, key: Result<u64, FieldError>, head: &mut Parts) -> Answer {
+    match route {
+        Route::GetFast => kv::get_fast(app, key, head),
+        Route::LookupFast => kv::lookup_fast(app, key, head),
+        Route::Lookup => kv::lookup(app, head.uri.query()),
+        Route::LookupRaw => kv::lookup_raw(app, head.uri.query()),
+        _ => kv_resource::get(app, key, head),
+    }
+}
+
+/// As [`answer_now`], for a key that is not in memory.
+async fn read_cold(route: Route, call: Call) -> Answer {
+    let key = key_of(route, &call.head)?;
+    cold::read(call, key, move |app, head| read_one(app, route, Ok(key), head)).await
+}
+
 /// Answers everything else. Each handler is boxed by itself: what a put needs is a small part of what a load needs.
 pub(crate) fn answer_later(route: Route, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    if route.reads_one_key(&call.head.method) {
+        return Box::pin(read_cold(route, call));
+    }
     match (route, call.head.method.clone()) {
         (Route::Put, _) => Box::pin(kv::put(call)),
         (Route::Append, _) => Box::pin(kv::append(call)),

@@ -166,6 +166,11 @@ impl Collector for ServerCollector {
             None,
             &metrics.lookups.probe_len.snapshot(),
         )?;
+        out.counter(
+            "kyrodb_http_cold_reads",
+            "Reads of one key handed to a thread that may wait for the disk",
+            metrics.cold_reads.load(Ordering::Relaxed),
+        )?;
         if let Some(bytes) = resident_bytes() {
             out.gauge(
                 "kyrodb_resident_memory",

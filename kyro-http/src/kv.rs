@@ -80,6 +80,11 @@ fn octets(body: Option<Body>, head: &mut Parts) -> Response<Body> {
     response
 }
 
+/// The key that a lookup by query names.
+pub(crate) fn key_of_query(query: Option<&str>) -> Result<u64, FieldError> {
+    Query::parse(query, &["key", "keys"])?.u64("key")
+}
+
 /// `GET /v1/lookup?key=`
 pub(crate) fn lookup(app: &App, query: Option<&str>) -> Answer {
     let query = Query::parse(query, &["key", "keys"])?;

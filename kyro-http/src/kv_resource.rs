@@ -17,6 +17,7 @@ use crate::answer::{self, Answer, OCTETS};
 use crate::app::App;
 use crate::body::Body;
 use crate::call::Call;
+use crate::cold;
 use crate::decimal::{parse_u64, write_u64};
 use crate::fields::{FieldError, Query};
 use crate::frame::{Op, Operation};
@@ -70,7 +71,10 @@ pub(crate) async fn put(call: Call) -> Answer {
     let engine = app.engine()?;
     let created = match expected {
         Some(expected) => expected == Condition::Absent,
-        None => !engine.contains(key)?,
+        None => {
+            cold::fetch(&app, key).await?;
+            !engine.contains(key)?
+        }
     };
     let operation = Operation { op: Op::Put { key, value: received.bytes.clone() }, expected };
     let committed = write(engine, &[operation]).await.map_err(precondition)?;

@@ -17,6 +17,7 @@ mod build_info;
 mod call;
 mod changes;
 mod cli;
+mod cold;
 mod config;
 mod connection;
 mod connection_watch;

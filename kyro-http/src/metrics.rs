@@ -105,6 +105,8 @@ pub(crate) struct Metrics {
     pub(crate) compaction_duration: Histogram,
     /// Index builds asked for over HTTP or by a schedule.
     pub(crate) rmi_rebuild_duration: Histogram,
+    /// Reads of one key that were not answered by the connection's task, as they may wait for the disk.
+    pub(crate) cold_reads: AtomicU64,
     /// Reads of one key, of which a sample is timed.
     pub(crate) lookups: Lookups,
 }

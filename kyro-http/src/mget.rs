@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 
 use crate::answer::{self, Answer};
 use crate::call::{Call, Form};
+use crate::cold;
 use crate::decimal::parse_u64;
 use crate::engine_errors::internal;
 use crate::fields::FieldError;
@@ -41,7 +42,11 @@ pub(crate) async fn post(call: Call) -> Answer {
     let mut values = Values { view, keys, next: 0, form, keys_as_strings, chunk_bytes: WHOLE_BYTES };
     let mut text = Vec::with_capacity((values.keys.len() * 80).min(WHOLE_BYTES));
     let start = Instant::now();
-    let mut done = values.fill_while(&mut text, || start.elapsed() < INLINE_TIME)?;
+    let mut done = false;
+    if cold::are_at_hand(app.engine()?, &values.keys) {
+        done = values.fill_while(&mut text, || start.elapsed() < INLINE_TIME)?;
+        cold::look();
+    }
     if !done && text.len() < WHOLE_BYTES {
         let rest = move || {
             let done = values.fill(&mut text)?;

@@ -112,6 +112,16 @@ impl Route {
             .or_else(|| Self::fixed(path).map(|route| (route, "")))
     }
 
+    /// Whether a request reads the value, or the offset, of one key.
+    #[inline]
+    pub(crate) fn reads_one_key(self, method: &Method) -> bool {
+        match self {
+            Self::GetFast | Self::LookupFast | Self::Lookup | Self::LookupRaw => true,
+            Self::Kv => *method == Method::GET || *method == Method::HEAD,
+            _ => false,
+        }
+    }
+
     /// Whether the route answers this method.
     pub(crate) fn allows(self, method: &Method) -> bool {
         let methods = self.allow();

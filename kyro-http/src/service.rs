@@ -21,6 +21,7 @@ use crate::answer::Answer;
 use crate::app::App;
 use crate::body::Body;
 use crate::call::Call;
+use crate::cold;
 use crate::connection::Connection;
 use crate::decimal::parse_u64;
 use crate::dispatch::{answer_later, answer_now};
@@ -106,6 +107,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let lookup = exchange.timed.filter(|(_, weight)| *weight == SAMPLE).map(|_| Instant::now());
         if let Some(answer) = answer_now(&connection.app, route, &mut head) {
             if let Some(start) = lookup {
+                cold::look();
                 count_lookup(&connection.app, start, head.uri.path());
             }
             return Reply::Now(Some(exchange.finish(connection, answer)));

@@ -42,7 +42,7 @@ impl Kind {
 
     /// Whether it can stop half-way. The others end soon, or what they have done would have to be done again.
     const fn can_stop(self) -> bool {
-        matches!(self, Self::Load | Self::Compact)
+        matches!(self, Self::Load | Self::Compact | Self::WarmUp | Self::Backup)
     }
 
     /// Whether progress that the engine reports under this name belongs to such work.

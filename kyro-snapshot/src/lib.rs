@@ -34,6 +34,8 @@ mod iter;
 mod locator;
 mod mapping;
 mod packed;
+mod presence;
+pub mod residency;
 mod run;
 pub mod salvage;
 mod verify;
@@ -47,6 +49,7 @@ pub use format::{
 pub use iter::{Iter, Record, RecordRef};
 pub use mapping::Mapping;
 pub use packed::{LastBlock, Unpacked, Value, ValueBlocks};
+pub use presence::Presence;
 pub use run::{Entry, Run, Stamp};
 pub use writer::{Compression, MakeScratch, Scratch, Summary, Writer};
 

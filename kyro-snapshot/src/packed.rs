@@ -250,6 +250,30 @@ impl<B: AsRef<[u8]>> Run<B> {
         Ok(Stored { range, is_compressed, len: len as usize })
     }
 
+    /// The words of the value table that tell where the value at `place`, which is not empty, is in the file.
+    pub(crate) fn table_for(&self, place: &Range<usize>) -> Range<usize> {
+        let first = (place.start - self.values_at) / VALUE_BLOCK_BYTES;
+        let last = (place.end - 1 - self.values_at) / VALUE_BLOCK_BYTES;
+        let table_at = self.layout.value_table_at as usize;
+        table_at + 8 * first.saturating_sub(1)..table_at + 8 * (last + 1)
+    }
+
+    /// The bytes of the file that the value at `place`, which is not empty, is read from.
+    pub(crate) fn stored_place(&self, place: &Range<usize>) -> Result<Range<usize>, Corrupt> {
+        let (start, end) = (place.start - self.values_at, place.end - self.values_at);
+        let (first, last) = (start / VALUE_BLOCK_BYTES, (end - 1) / VALUE_BLOCK_BYTES);
+        let mut plain = true;
+        for number in first..=last {
+            plain &= !self.stored(number)?.is_compressed;
+        }
+        let stored = self.stored(first)?.range.start..self.stored(last)?.range.end;
+        if !plain {
+            return Ok(stored);
+        }
+        let at = stored.start + (start - first * VALUE_BLOCK_BYTES);
+        Ok(at..at + (end - start))
+    }
+
     fn packed(&self, number: usize, what: &'static str) -> Corrupt {
         let position = self.layout.value_table_at + 8 * number as u64;
         Corrupt::Packed { position, block: number as u64, what }

@@ -229,7 +229,10 @@ fn a_file_reads_the_same_mapped_read_and_copied() {
         assert_eq!(mapping.as_ref().as_ptr().addr() % 64, 0);
         assert_eq!(mapping.as_ref(), write(&rows).0);
         let run = Run::open(mapping).unwrap();
-        assert_eq!(run.warm_up(&mut |_, _| ()), run.file_bytes());
+        assert_eq!(run.warm_up(&mut |_, _| ControlFlow::Break(())), 0);
+        assert!(!run.is_verified());
+        assert_eq!(run.warm_up(&mut |_, _| ControlFlow::Continue(())), run.file_bytes());
+        assert!(run.is_verified(), "what was warmed up needs no checksum any more");
         assert_eq!(run.iter().map(Result::unwrap).map(own).collect::<Rows>(), rows);
     }
 }

@@ -31,6 +31,7 @@ const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "
 const UNSAFE_PLACES: &[(&str, &str)] = &[
     ("kyro-simd/src/", "vendor intrinsics and prefetch"),
     ("kyro-snapshot/src/mapping.rs", "mapping a file into memory"),
+    ("kyro-snapshot/src/residency.rs", "asking the kernel which pages are in memory; no safe interface does"),
     (
         "kyro-engine/src/published.rs",
         "following a pointer that a reader's note keeps valid, without a locked instruction",

@@ -131,7 +131,7 @@ impl Engine {
 
     /// Reads what is visible now. `read` is short: what it reads in is kept meanwhile.
     #[inline]
-    fn read<T>(&self, read: impl FnOnce(Reading<'_>) -> T) -> T {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(Reading<'_>) -> T) -> T {
         let shared = &*self.shared;
         let read = |sources: &Sources| {
             // After the sources: what becomes visible from here on may be in newer ones.

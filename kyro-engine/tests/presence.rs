@@ -1,0 +1,89 @@
+//! What is in memory and what is not, told without reading; and work that only reads, cancelled.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use kyro_engine::{CheckpointError, CheckpointOptions, Engine, MaintenanceError, Options, Presence};
+
+const KEYS: u64 = 32;
+
+fn value(key: u64) -> Vec<u8> {
+    vec![key as u8; 40_000 + key as usize]
+}
+
+/// An engine that was opened over what another one wrote: nothing of it has been read yet.
+fn cold(place: &tempfile::TempDir) -> Engine {
+    let open = || Engine::open(place.path().join("db"), Options::default()).unwrap();
+    let engine = open();
+    for key in 0..KEYS {
+        engine.put(2 * key, value(key)).unwrap();
+    }
+    engine.delete(2 * 20).unwrap();
+    engine.flush().unwrap();
+    assert!((0..=2 * KEYS).all(|key| engine.has_at_hand(key, Presence::Read)), "it was just written");
+    engine.close().unwrap();
+    drop(engine);
+    open()
+}
+
+#[test]
+fn a_key_is_at_hand_once_it_was_fetched() {
+    let place = tempfile::tempdir().unwrap();
+    let engine = cold(&place);
+    assert!(!engine.is_read());
+    for presence in [Presence::Read, Presence::Resident] {
+        assert!((0..KEYS).all(|key| !engine.has_at_hand(2 * key, presence)), "{presence:?}");
+    }
+    // A value, a tombstone, a key that is not there.
+    for key in [6, 2 * 20, 7] {
+        engine.fetch(key).unwrap();
+        assert!(engine.has_at_hand(key, Presence::Read), "{key}");
+        assert!(engine.has_at_hand(key, Presence::Resident), "{key}");
+    }
+    assert!(!engine.has_at_hand(2 * 30, Presence::Read), "the others are as they were");
+    assert_eq!(engine.get(6).unwrap().unwrap(), value(3));
+    engine.put(2 * 30, "new").unwrap();
+    assert!(engine.has_at_hand(2 * 30, Presence::Read), "among the recent writes");
+    let reads = engine.stats().index_reads;
+    engine.fetch(2 * 31).unwrap();
+    assert_eq!(engine.stats().index_reads, reads, "a fetch is no read");
+}
+
+#[test]
+fn what_a_deleted_range_covers_is_at_hand_once_it_was_fetched() {
+    let place = tempfile::tempdir().unwrap();
+    let engine = cold(&place);
+    let mut batch = kyro_engine::Batch::new();
+    batch.delete_range(0..=2 * KEYS);
+    engine.write(batch).unwrap().wait().unwrap();
+    assert!(!engine.has_at_hand(6, Presence::Read));
+    engine.fetch(6).unwrap();
+    assert!(engine.has_at_hand(6, Presence::Read));
+    assert_eq!(engine.get(6).unwrap(), None);
+}
+
+#[test]
+fn after_a_warm_up_everything_is_at_hand() {
+    let place = tempfile::tempdir().unwrap();
+    let engine = cold(&place);
+    let cancel = Arc::new(AtomicBool::new(true));
+    let stopped = engine.warm_up_unless(&cancel).unwrap_err();
+    assert!(matches!(stopped, MaintenanceError::Cancelled), "{stopped}");
+    assert!(!engine.is_read());
+    assert!(engine.warm_up().unwrap().bytes > 40_000 * (KEYS - 1));
+    assert!(engine.is_read());
+    assert!((0..=2 * KEYS).all(|key| engine.has_at_hand(key, Presence::Read)));
+}
+
+#[test]
+fn a_cancelled_checkpoint_leaves_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let engine = cold(&place);
+    let to = place.path().join("copy");
+    let cancel = Arc::new(AtomicBool::new(true));
+    let stopped = engine.checkpoint_unless(&to, &CheckpointOptions::default(), &cancel).unwrap_err();
+    assert!(matches!(stopped, CheckpointError::Flush(MaintenanceError::Cancelled)), "{stopped}");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "the database alone");
+    assert_eq!(engine.checkpoint(&to).unwrap().runs, 1);
+}

@@ -1,0 +1,134 @@
+//! Reads of what is not in memory: another thread waits for the disk, the connection's own task answers the rest.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod running;
+
+use std::time::{Duration, Instant};
+
+use running::{Server, fresh};
+
+const COLD: &str = "kyrodb_http_cold_reads_total";
+const KEYS: u64 = 16;
+
+/// A value with some blocks to itself.
+fn value(key: u64) -> String {
+    format!("{key:02}").repeat(20_000)
+}
+
+/// A server that was started over what another one wrote: nothing of it has been read yet.
+fn cold_server(dir: &std::path::Path) -> Server {
+    let server = Server::start(dir);
+    for key in 0..KEYS {
+        server.put(key, &value(key));
+    }
+    assert_eq!(server.post("/v1/snapshot", "").status, 200);
+    assert_eq!(server.metric(COLD), 0, "what was just written is in memory");
+    assert_eq!(server.stop().0, 0);
+    Server::start(dir)
+}
+
+#[test]
+fn the_first_read_waits_elsewhere_and_the_next_is_answered_at_once() {
+    let (_parent, dir) = fresh();
+    let server = cold_server(&dir);
+    let targets =
+        ["/v1/get_fast/3", "/v1/lookup_fast/5", "/v1/kv/7", "/v1/lookup?key=9", "/v1/lookup_raw?key=11"];
+    for (done, target) in targets.iter().enumerate() {
+        let done = done as u64;
+        assert_eq!(server.metric(COLD), done, "before {target}");
+        let first = server.get(target);
+        assert!([200, 204].contains(&first.status), "{target}: {}", first.status);
+        assert_eq!(server.metric(COLD), done + 1, "{target} was not in memory");
+        for _ in 0..3 {
+            let again = server.get(target);
+            assert_eq!((again.status, &again.body), (first.status, &first.body), "{target}");
+            assert_eq!(again.header("content-type"), first.header("content-type"), "{target}");
+            assert_eq!(again.header("etag"), first.header("etag"), "{target}");
+        }
+        assert_eq!(server.metric(COLD), done + 1, "{target} is in memory now");
+    }
+    assert_eq!(server.get("/v1/get_fast/3").text(), value(3));
+    assert_eq!(server.get("/v1/get_fast/1000").status, 404);
+    // Of the same value, by another route; and HEAD, with conditions.
+    assert_eq!(server.get("/v1/get_fast/7").text(), value(7));
+    assert_eq!(server.metric(COLD), targets.len() as u64);
+    let head = server.connect().request("HEAD", "/v1/kv/13", &[("if-none-match", "\"13\"")], b"");
+    assert_eq!(head.status, 304);
+    assert_eq!(server.metric(COLD), targets.len() as u64 + 1);
+    let range = server.connect().request("GET", "/v1/kv/14", &[("range", "bytes=0-1")], b"");
+    assert_eq!((range.status, range.text().as_str()), (206, "14"));
+    assert_eq!(server.metric(COLD), targets.len() as u64 + 2);
+}
+
+#[test]
+fn what_was_warmed_up_written_or_never_there_needs_no_other_thread() {
+    let (_parent, dir) = fresh();
+    let server = cold_server(&dir);
+    assert_eq!(server.post("/v1/warmup", "").status, 200);
+    server.put(3, "new");
+    server.put(1000, "new");
+    for key in 0..KEYS {
+        let expected = if key == 3 { "new".to_owned() } else { value(key) };
+        assert_eq!(server.get(&format!("/v1/get_fast/{key}")).text(), expected);
+    }
+    assert_eq!(server.get("/v1/get_fast/1000").text(), "new");
+    assert_eq!(server.get("/v1/get_fast/2000").status, 404);
+    assert_eq!(server.connect().request("PUT", "/v1/kv/5", &[], b"x").status, 200);
+    assert_eq!(server.metric(COLD), 0);
+}
+
+#[test]
+fn a_put_that_asks_whether_there_is_a_value_does_not_ask_the_disk_on_its_way() {
+    let (_parent, dir) = fresh();
+    let server = cold_server(&dir);
+    assert_eq!(server.connect().request("PUT", "/v1/kv/5", &[], b"x").status, 200, "there was a value");
+    assert_eq!(server.metric(COLD), 1);
+    assert_eq!(server.connect().request("PUT", "/v1/kv/5", &[], b"y").status, 200);
+    assert_eq!(server.metric(COLD), 1, "it is among the recent writes now");
+}
+
+#[test]
+fn pipelined_reads_keep_their_order_where_some_are_cold() {
+    let (_parent, dir) = fresh();
+    let server = cold_server(&dir);
+    let mut connection = server.connect();
+    let mut requests = String::new();
+    for key in (0..KEYS).chain(0..KEYS) {
+        requests.push_str(&format!("GET /v1/get_fast/{key} HTTP/1.1\r\nhost: localhost\r\n\r\n"));
+    }
+    let first = connection.raw(requests.as_bytes()).unwrap();
+    assert_eq!(first.text(), value(0));
+    for key in (1..KEYS).chain(0..KEYS) {
+        assert_eq!(connection.raw(b"").unwrap().text(), value(key));
+    }
+    assert!((1..=KEYS).contains(&server.metric(COLD)));
+}
+
+#[test]
+fn a_warm_up_and_a_backup_can_be_cancelled() {
+    let (_parent, dir) = fresh();
+    let root = dir.with_file_name("backups");
+    let server = Server::start_with(&dir, &["--backup-root", root.to_str().unwrap()]);
+    server.put(1, "x");
+    for (target, body) in [("/v1/warmup?wait=false", ""), ("/v1/backup?wait=false", "{\"name\":\"one\"}")] {
+        let answer = server.post(target, body);
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let task = format!("/v1/tasks/{}", answer.json()["task"]);
+        // It may have ended before: then, and only then, it says so.
+        let cancelled = server.connect().request("DELETE", &task, &[], b"");
+        let start = Instant::now();
+        let state = loop {
+            let state = server.get(&task).json()["state"].as_str().unwrap().to_owned();
+            if !["running", "cancelling"].contains(&state.as_str()) {
+                break state;
+            }
+            assert!(start.elapsed() < running::PATIENCE);
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        match cancelled.status {
+            202 => assert!(["cancelled", "done"].contains(&state.as_str()), "{state}"),
+            _ => assert_eq!((cancelled.code().as_str(), state.as_str()), ("not_cancellable", "done")),
+        }
+    }
+}
