@@ -5,7 +5,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use crate::body::Body;
-use crate::decimal::write_u64;
+use crate::decimal::{u64_len, write_u64};
 use crate::problem::Problem;
 
 /// The media type of raw bytes.
@@ -32,7 +32,8 @@ pub(crate) fn offset(offset: u64) -> Response<Body> {
 
 /// `{"offset":7}`
 pub(crate) fn offset_document(offset: u64) -> Bytes {
-    let mut text = Vec::with_capacity(31);
+    // With exactly the room it needs the text becomes shared bytes as it is.
+    let mut text = Vec::with_capacity(u64_len(offset) + 11);
     text.extend_from_slice(b"{\"offset\":");
     write_u64(&mut text, offset);
     text.push(b'}');

@@ -39,6 +39,11 @@ fn reason(text: &str) -> NotU64 {
     }
 }
 
+/// How many decimal digits a number has.
+pub(crate) fn u64_len(number: u64) -> usize {
+    number.checked_ilog10().unwrap_or(0) as usize + 1
+}
+
 /// Writes a number as decimal digits.
 pub(crate) fn write_u64(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
@@ -64,6 +69,7 @@ mod tests {
             let mut text = Vec::new();
             write_u64(&mut text, number);
             assert_eq!(text, number.to_string().as_bytes());
+            assert_eq!(u64_len(number), text.len());
         }
     }
 

@@ -18,14 +18,20 @@ use crate::{
 };
 
 /// Answers what is answered without waiting; `None` for everything else. The handler may take the request's headers.
-pub(crate) fn answer_now(app: &App, route: Route, head: &mut Parts) -> Option<Answer> {
+/// `number` is what stands in the path, where that is one.
+#[inline]
+pub(crate) fn answer_now(app: &App, route: Route, number: Option<u64>, head: &mut Parts) -> Option<Answer> {
     if route.reads_one_key(&head.method) {
-        return match key_of(route, head) {
+        return match number.map_or_else(|| key_of(route, head), Ok) {
             Ok(key) if app.engine().is_ok_and(|engine| !cold::is_at_hand(engine, key)) => None,
             key => Some(read_one(app, route, key, head)),
         };
     }
-    let query = head.uri.query();
+    answer_whole(app, route, head.uri.query())
+}
+
+/// Answers what is about no one key.
+fn answer_whole(app: &App, route: Route, query: Option<&str>) -> Option<Answer> {
     Some(match route {
         Route::Offset => kv::next_offset(app, query),
         Route::Stats => stats_document::get(app, query),
@@ -43,7 +49,7 @@ pub(crate) fn answer_now(app: &App, route: Route, head: &mut Parts) -> Option<An
 }
 
 /// The key that a request reads.
-#[inline]
+#[cold]
 fn key_of(route: Route, head: &Parts) -> Result<u64, FieldError> {
     match route {
         Route::Lookup | Route::LookupRaw => kv::key_of_query(head.uri.query()),

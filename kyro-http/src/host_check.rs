@@ -8,6 +8,15 @@ use hyper::header::{HOST, HeaderMap};
 /// Whether a request's target and Host header name this machine. A request without any Host (HTTP/1.0) comes from
 /// no browser and passes.
 pub(crate) fn names_loopback(headers: &HeaderMap, target_host: Option<&str>) -> bool {
+    // Nearly every request: Host comes first, no name comes twice, and the target is a path.
+    if let Some((name, host)) = headers.iter().next()
+        && *name == HOST
+        && headers.len() == headers.keys_len()
+        && target_host.is_none()
+        && is_usual(host.as_bytes())
+    {
+        return true;
+    }
     // Where no name stands twice, neither does Host.
     let repeated = headers.len() > headers.keys_len() && headers.get_all(HOST).iter().nth(1).is_some();
     let header_fits = match headers.get(HOST) {

@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
-use kyro_engine::Batch;
 
 use crate::answer::{self, Answer, OCTETS};
 use crate::app::App;
@@ -18,7 +17,8 @@ use crate::decimal::write_u64;
 use crate::fields::{FieldError, Object, Query};
 use crate::metrics::Stopwatch;
 use crate::problem::{Code, Problem};
-use crate::write::commit;
+use crate::together::Single;
+use crate::write::commit_single;
 
 /// `POST /v1/put`
 pub(crate) async fn put(call: Call) -> Answer {
@@ -28,12 +28,7 @@ pub(crate) async fn put(call: Call) -> Answer {
     let object = Object::parse(&received.bytes, &["key", "value", "value_base64"])?;
     let key = object.u64("key")?;
     let value = object.bytes("value", "value_base64")?;
-    let committed = commit(app.engine()?, || {
-        let mut batch = Batch::with_capacity(value.len() + 16);
-        batch.put(key, &value);
-        batch
-    });
-    let offset = committed.await?.first_offset;
+    let offset = commit_single(app.engine()?, Single::Put { key, value: &value }).await?;
     latency.stop();
     Ok(answer::offset(offset))
 }
@@ -45,31 +40,38 @@ pub(crate) async fn append(call: Call) -> Answer {
     let latency = Stopwatch::start(&app.metrics.append_latency);
     let object = Object::parse(&received.bytes, &["payload", "payload_base64"])?;
     let payload = object.bytes("payload", "payload_base64")?;
-    let committed = commit(app.engine()?, || {
-        let mut batch = Batch::with_capacity(payload.len() + 16);
-        batch.append(&payload);
-        batch
-    });
-    let offset = committed.await?.first_offset;
+    let offset = commit_single(app.engine()?, Single::Append { payload: &payload }).await?;
     latency.stop();
     Ok(answer::offset(offset))
 }
 
 /// `GET /v1/get_fast/{key}`: the value's bytes as they are, not copied.
+#[inline]
 pub(crate) fn get_fast(app: &App, key: Result<u64, FieldError>, head: &mut Parts) -> Answer {
-    Query::parse(head.uri.query(), &[])?;
+    refuse_query(head)?;
     let value = app.engine()?.get(key?)?;
     Ok(octets(value.map(Body::from), head))
 }
 
 /// `GET /v1/lookup_fast/{key}`: the offset of the key's value, as 8 bytes, little-endian.
+#[inline]
 pub(crate) fn lookup_fast(app: &App, key: Result<u64, FieldError>, head: &mut Parts) -> Answer {
-    Query::parse(head.uri.query(), &[])?;
+    refuse_query(head)?;
     let offset = app.engine()?.offset(key?)?;
     Ok(octets(offset.map(Body::number), head))
 }
 
+/// These routes know no parameters.
+#[inline]
+fn refuse_query(head: &Parts) -> Result<(), FieldError> {
+    match head.uri.query() {
+        None => Ok(()),
+        query => Query::parse(query, &[]).map(|_| ()),
+    }
+}
+
 /// Raw bytes, or 404 without a body. The answer takes the request's header map: its memory is there already.
+#[inline]
 fn octets(body: Option<Body>, head: &mut Parts) -> Response<Body> {
     let Some(body) = body else { return answer::empty(StatusCode::NOT_FOUND) };
     let mut headers = mem::take(&mut head.headers);

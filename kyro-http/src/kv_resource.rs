@@ -6,8 +6,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{
-    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH,
-    IF_RANGE, RANGE,
+    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
@@ -16,15 +16,16 @@ use kyro_engine::Condition;
 use crate::answer::{self, Answer, OCTETS};
 use crate::app::App;
 use crate::body::Body;
-use crate::call::Call;
+use crate::call::{Call, refuse_encoding};
 use crate::cold;
-use crate::decimal::{parse_u64, write_u64};
+use crate::decimal::{parse_u64, u64_len, write_u64};
 use crate::fields::{FieldError, Query};
 use crate::frame::{Op, Operation};
 use crate::kv::not_found;
 use crate::metrics::Stopwatch;
 use crate::problem::{Code, Problem};
-use crate::write::write;
+use crate::together::Single;
+use crate::write::{commit_single, write};
 
 /// `GET` and `HEAD`: answered on the connection's task; the value is not copied.
 pub(crate) fn get(app: &App, key: Result<u64, FieldError>, head: &mut Parts) -> Answer {
@@ -66,24 +67,23 @@ pub(crate) async fn put(call: Call) -> Answer {
     call.query(&[])?;
     let key = call.path_number("key")?;
     let expected = Conditions::parse(&call.head.headers)?.for_put()?;
-    let (received, head, app, _) = call.read_body().await?;
+    refuse_encoding(&call.head.headers)?;
+    let Call { app, head, body, .. } = call;
+    let headers = head.headers;
+    let received = app.bodies.read(body).await?;
     let latency = Stopwatch::start(&app.metrics.append_latency);
     let engine = app.engine()?;
-    let created = match expected {
-        Some(expected) => expected == Condition::Absent,
-        None => {
-            cold::fetch(&app, key).await?;
-            !engine.contains(key)?
-        }
+    let (created, offset) = if expected.is_some() {
+        let operation = Operation { op: Op::Put { key, value: received.bytes.clone() }, expected };
+        let committed = write(engine, &[operation]).await.map_err(precondition)?;
+        (expected == Some(Condition::Absent), committed.first_offset)
+    } else {
+        cold::fetch(&app, key).await?;
+        let created = !engine.contains(key)?;
+        (created, commit_single(engine, Single::Put { key, value: &received.bytes }).await?)
     };
-    let operation = Operation { op: Op::Put { key, value: received.bytes.clone() }, expected };
-    let committed = write(engine, &[operation]).await.map_err(precondition)?;
     latency.stop();
-    Ok(written(
-        head.headers,
-        committed.first_offset,
-        if created { StatusCode::CREATED } else { StatusCode::OK },
-    ))
+    Ok(written(headers, offset, if created { StatusCode::CREATED } else { StatusCode::OK }))
 }
 
 /// `DELETE`: 404 where there is nothing to delete.
@@ -125,7 +125,8 @@ fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Bod
 
 /// The entity tag of a value: its offset in quotes.
 fn tag(offset: u64) -> HeaderValue {
-    let mut text = Vec::with_capacity(22);
+    // With exactly the room it needs the text becomes shared bytes as it is.
+    let mut text = Vec::with_capacity(u64_len(offset) + 2);
     text.push(b'"');
     write_u64(&mut text, offset);
     text.push(b'"');
@@ -159,8 +160,8 @@ impl Conditions {
             return Ok(Self::default()); // nothing beside Host
         }
         Ok(Self {
-            matches: wanted(headers, IF_MATCH.as_str(), "If-Match")?,
-            none_match: wanted(headers, IF_NONE_MATCH.as_str(), "If-None-Match")?,
+            matches: wanted(headers, &IF_MATCH, "If-Match")?,
+            none_match: wanted(headers, &IF_NONE_MATCH, "If-None-Match")?,
         })
     }
 
@@ -195,7 +196,7 @@ fn invalid(header: &'static str, reason: &'static str) -> Problem {
 }
 
 /// One condition: `*`, or one entity tag. A weak tag, or one that no value can have, names no value.
-fn wanted(headers: &HeaderMap, name: &str, shown: &'static str) -> Result<Option<Wanted>, Problem> {
+fn wanted(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<Option<Wanted>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
@@ -281,15 +282,14 @@ mod tests {
 
     #[test]
     fn conditions_name_values_exactly() {
-        let of =
-            |value: &str| wanted(&headers(&[("if-match", value)]), "if-match", "If-Match").ok().flatten();
+        let of = |value: &str| wanted(&headers(&[("if-match", value)]), &IF_MATCH, "If-Match").ok().flatten();
         assert_eq!(of("*"), Some(Wanted::Any));
         assert_eq!(of("\"7\""), Some(Wanted::One(Some(7))));
         for never in ["W/\"7\"", "\"07\"", "\"\"", "\"x\"", "\"99999999999999999999\""] {
             assert_eq!(of(never), Some(Wanted::One(None)), "{never}");
         }
         for wrong in ["7", "\"7", "\"7\", \"8\""] {
-            assert!(wanted(&headers(&[("if-match", wrong)]), "if-match", "If-Match").is_err(), "{wrong}");
+            assert!(wanted(&headers(&[("if-match", wrong)]), &IF_MATCH, "If-Match").is_err(), "{wrong}");
         }
     }
 }

@@ -64,6 +64,7 @@ mod store;
 mod streaming;
 mod subscribe;
 mod tasks;
+mod together;
 mod tokens;
 mod ui;
 mod verb;

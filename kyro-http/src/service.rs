@@ -104,11 +104,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             Ok(route) => route,
             Err(problem) => return Reply::Now(Some(exchange.finish(connection, Err(problem)))),
         };
+        let key = exchange.key;
         let lookup = exchange.timed.filter(|(_, weight)| *weight == SAMPLE).map(|_| Instant::now());
-        if let Some(answer) = answer_now(&connection.app, route, &mut head) {
+        if let Some(answer) = answer_now(&connection.app, route, key, &mut head) {
             if let Some(start) = lookup {
                 cold::look();
-                count_lookup(&connection.app, start, head.uri.path());
+                count_lookup(&connection.app, start, key);
             }
             return Reply::Now(Some(exchange.finish(connection, answer)));
         }
@@ -122,6 +123,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 #[derive(Default)]
 struct Exchange {
     route: Option<Route>,
+    /// The number that stands in its path, where there is one.
+    key: Option<u64>,
     /// When it came, and for how many requests it stands, where it is timed.
     timed: Option<(Instant, u32)>,
     /// Its method, where the access log asks for it.
@@ -134,7 +137,10 @@ impl Exchange {
     /// Checks everything that can be checked before the request is looked into.
     fn admit(&mut self, connection: &Connection, head: &Parts) -> Result<Route, Problem> {
         let app = &connection.app;
-        self.route = Route::find(head.uri.path()).map(|(route, _)| route);
+        if let Some((route, argument)) = Route::find(head.uri.path()) {
+            self.route = Some(route);
+            self.key = if argument.is_empty() { None } else { parse_u64(argument).ok() };
+        }
         let logged = app.access.log.covers(self.route);
         let sample = if logged { 1 } else { self.route.map_or(1, sample) };
         if sample == 1 || connection.is_sampled(sample) {
@@ -217,10 +223,9 @@ impl Exchange {
 }
 
 /// Counts a read of one key that stands for [`SAMPLE`] of them.
-fn count_lookup(app: &App, start: Instant, path: &str) {
+fn count_lookup(app: &App, start: Instant, key: Option<u64>) {
     let lookups = &app.metrics.lookups;
     lookups.latency.observe_weighted(start.elapsed(), SAMPLE.into());
-    let key = Route::find(path).and_then(|(_, key)| parse_u64(key).ok());
     if let (Ok(engine), Some(key)) = (app.engine(), key) {
         lookups.probe_len.observe_number(engine.window_len(key) as u64, SAMPLE.into());
     }

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::connection::{self, Connection};
 use crate::connections::Registered;
 use crate::rate_limit::{Client, ConnectionPlace};
+use crate::together::Turn;
 use crate::wake_relay::WakeRelay;
 
 /// Threads beside the event loops, for work that blocks; each worker has its own.
@@ -93,6 +94,7 @@ impl Workers {
 fn run(runtime: Runtime, app: &Arc<App>, mut accepted: UnboundedReceiver<Accepted>, open: &Arc<AtomicUsize>) {
     let protocol = Arc::new(connection::protocol());
     runtime.spawn(WakeRelay::of_this_thread().run());
+    runtime.spawn(Turn::of_this_thread().run());
     runtime.block_on(async {
         while let Some(next) = accepted.recv().await {
             let (app, protocol, open) = (Arc::clone(app), Arc::clone(&protocol), Open(Arc::clone(open)));

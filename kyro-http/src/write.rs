@@ -6,6 +6,7 @@ use kyro_engine::{Batch, Commit, Committed, Engine, WriteError};
 
 use crate::frame::{Op, Operation};
 use crate::problem::Problem;
+use crate::together::{self, Settled, Single};
 use crate::wake_relay::relayed;
 
 /// How long a write waits where the engine holds writers back.
@@ -28,6 +29,15 @@ pub(crate) async fn commit(engine: &Engine, batch: impl Fn() -> Batch) -> Result
         }
     };
     Ok(relayed(commit).await?)
+}
+
+/// Commits one operation, in one batch with those of other connections where there are some; gives its offset.
+pub(crate) async fn commit_single(engine: &Engine, operation: Single<'_>) -> Result<u64, Problem> {
+    match together::commit(engine, operation).await {
+        Settled::Written(offset) => Ok(offset),
+        Settled::Alone => Ok(commit(engine, || operation.alone()).await?.first_offset),
+        Settled::Failed(error) => Err(error.into()),
+    }
 }
 
 /// Commits operations as one batch, all or nothing.

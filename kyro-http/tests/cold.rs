@@ -95,7 +95,8 @@ fn pipelined_reads_keep_their_order_where_some_are_cold() {
     let mut connection = server.connect();
     let mut requests = String::new();
     for key in (0..KEYS).chain(0..KEYS) {
-        requests.push_str(&format!("GET /v1/get_fast/{key} HTTP/1.1\r\nhost: localhost\r\n\r\n"));
+        let target = format!("/v1/get_fast/{key}");
+        requests.extend(["GET ", &target, " HTTP/1.1\r\nhost: localhost\r\n\r\n"]);
     }
     let first = connection.raw(requests.as_bytes()).unwrap();
     assert_eq!(first.text(), value(0));
