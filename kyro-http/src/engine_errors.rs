@@ -11,7 +11,11 @@ use crate::problem::{Code, Member, Problem};
 
 impl From<WriteError> for Problem {
     fn from(error: WriteError) -> Self {
-        let detail = error.to_string();
+        let told = error.to_string();
+        let detail = without_directories(&told);
+        if detail != told {
+            tracing::warn!(error = told, "a write failed");
+        }
         match error {
             WriteError::TooLarge { .. } | WriteError::TooManyOperations { .. } => {
                 Self::new(Code::ValueTooLarge, detail)
@@ -68,7 +72,9 @@ impl From<MaintenanceError> for Problem {
         match error {
             MaintenanceError::Busy { .. } => Self::new(Code::AlreadyRunning, error.to_string()),
             MaintenanceError::Read(error) => error.into(),
-            MaintenanceError::Poisoned { .. } => Self::new(Code::ReadOnly, error.to_string()),
+            MaintenanceError::Poisoned { .. } => {
+                Self::new(Code::ReadOnly, without_directories(&error.to_string()))
+            }
             MaintenanceError::Closed => draining(),
             MaintenanceError::Cancelled => Self::new(Code::Cancelled, error.to_string()),
             other => internal(&other),
@@ -96,6 +102,13 @@ pub(crate) fn internal(error: &dyn std::error::Error) -> Problem {
     Problem::new(Code::Internal, "the server could not do this; its log says why")
 }
 
+/// An error's text with of each path its last part alone: where the files are is nobody's business but the operator's,
+/// who finds it in the log.
+pub(crate) fn without_directories(text: &str) -> String {
+    let words = text.split(' ').map(|word| word.rsplit_once('/').map_or(word, |(_, name)| name));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn name(file: &Path) -> String {
     file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
 }
@@ -105,6 +118,15 @@ mod tests {
     use super::*;
     use std::io;
     use std::sync::Arc;
+
+    #[test]
+    fn an_error_is_told_without_directories() {
+        let text = "cannot write /var/lib/kyro/runs/7.run: no space left (os error 28)";
+        assert_eq!(without_directories(text), "cannot write 7.run: no space left (os error 28)");
+        let full =
+            Problem::from(WriteError::StorageFull { reason: "no room in /var/lib/kyro/wal/1.wal".into() });
+        assert!(full.detail.contains("1.wal") && !full.detail.contains("/var"), "{}", full.detail);
+    }
 
     #[test]
     fn every_error_has_its_answer() {

@@ -18,6 +18,7 @@ use crate::build_info;
 use crate::histogram::{ENTRIES, Histogram, Snapshot};
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimits;
+use crate::stats_document::fallback_share;
 
 /// The media type of the text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -242,6 +243,16 @@ fn counters(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
         "Keys found outside their predicted window; must stay 0",
         stats.mispredicts,
     )?;
+    out.counter(
+        "kyrodb_vain_searches",
+        "Searches of a run that did not have the key, but for those of many keys at once",
+        stats.vain_searches,
+    )?;
+    out.counter(
+        "kyrodb_filtered_searches",
+        "Searches of a run that its filter made unnecessary",
+        stats.filtered_searches,
+    )?;
     out.counter("kyrodb_btree_reads", "Reads answered by the delta", stats.delta_reads)?;
     out.counter("kyrodb_rmi_rebuilds", "Indexes trained", stats.index_builds)?;
     out.counter("kyrodb_corrupt_reads", "Reads that met a failed checksum", stats.corrupt_reads)?;
@@ -287,6 +298,19 @@ fn index(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
         "Distance between predicted and true position of each entry, rounded up to its index's median, 99th percentile or most",
         None,
         &distances.snapshot(),
+    )?;
+    out.gauge(
+        "kyrodb_rmi_fallback",
+        "Share of the entries that no model fits, found by a bounded search among separators",
+        Some(&Unit::Ratios),
+        &fallback_share(runs),
+    )?;
+    let filter_bytes: u64 = runs.iter().map(|run| run.filter_bytes).sum();
+    out.gauge(
+        "kyrodb_filter_size",
+        "Memory of the filters that refuse absent keys",
+        Some(&Unit::Bytes),
+        &filter_bytes,
     )?;
     out.gauge("kyrodb_rmi_index_leaves", "Leaves of the indexes", None, &leaves)?;
     out.gauge("kyrodb_rmi_index_size", "Size of the indexes", Some(&Unit::Bytes), &bytes)?;

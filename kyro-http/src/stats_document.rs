@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::answer::{self, Answer};
 use crate::app::{App, Life};
 use crate::build_info;
+use crate::engine_errors::without_directories;
 use crate::exposition::resident_bytes;
 use crate::fields::Query;
 use crate::problem::Problem;
@@ -78,6 +79,8 @@ pub(crate) fn engine_document(stats: &Stats) -> Value {
             "epsilon_p99": max(|run| run.epsilon_p99),
             "epsilon_max": max(|run| run.epsilon_max),
             "max_window": max(|run| run.max_window),
+            "fallback_share": fallback_share(&stats.runs),
+            "filter_bytes": sum(|run| run.filter_bytes),
             "builds": stats.index_builds,
             "last_build_seconds": stats.last_index_build.as_secs_f64(),
         },
@@ -86,6 +89,8 @@ pub(crate) fn engine_document(stats: &Stats) -> Value {
             "index": stats.index_reads,
             "index_hits": stats.index_hits,
             "index_misses": stats.index_misses,
+            "vain_searches": stats.vain_searches,
+            "filtered_searches": stats.filtered_searches,
             "mispredicts": stats.mispredicts,
             "corrupt": stats.corrupt_reads,
         },
@@ -107,6 +112,10 @@ pub(crate) fn engine_document(stats: &Stats) -> Value {
             "failing": stats.maintenance_error.is_some(),
         },
         "read_only": stats.poisoned.is_some(),
+        "last_errors": {
+            "storage": stats.poisoned.as_deref().map(without_directories),
+            "maintenance": stats.maintenance_error.as_deref().map(without_directories),
+        },
         "recovery": {
             "seconds": stats.recovery.time.as_secs_f64(),
             "operations": stats.recovery.operations,
@@ -114,6 +123,13 @@ pub(crate) fn engine_document(stats: &Stats) -> Value {
             "indexes_rebuilt": stats.recovery.indexes_rebuilt,
         },
     })
+}
+
+/// Of the entries of these runs, the share that no model fits.
+pub(crate) fn fallback_share(runs: &[RunStats]) -> f64 {
+    let entries: u64 = runs.iter().map(|run| run.entries).sum();
+    let unfit: f64 = runs.iter().map(|run| run.fallback_share * run.entries as f64).sum();
+    if entries == 0 { 0.0 } else { unfit / entries as f64 }
 }
 
 /// As `--durability` spells it.
@@ -147,5 +163,8 @@ fn run(run: &RunStats) -> Value {
         "epsilon_p99": run.epsilon_p99,
         "epsilon_max": run.epsilon_max,
         "max_window": run.max_window,
+        "fallback_share": run.fallback_share,
+        "value_bytes": run.value_bytes,
+        "filter_bytes": run.filter_bytes,
     })
 }
