@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use kyro_engine::{CheckpointError, CheckpointOptions, Engine, MaintenanceError, Options, Presence};
+use kyro_engine::{
+    CheckpointError, CheckpointOptions, Compression, Engine, MaintenanceError, Options, Presence,
+};
 
 const KEYS: u64 = 32;
 
@@ -14,7 +16,11 @@ fn value(key: u64) -> Vec<u8> {
 
 /// An engine that was opened over what another one wrote: nothing of it has been read yet.
 fn cold(place: &tempfile::TempDir) -> Engine {
-    let open = || Engine::open(place.path().join("db"), Options::default()).unwrap();
+    cold_with(place, &Options::default())
+}
+
+fn cold_with(place: &tempfile::TempDir, options: &Options) -> Engine {
+    let open = || Engine::open(place.path().join("db"), options.clone()).unwrap();
     let engine = open();
     for key in 0..KEYS {
         engine.put(2 * key, value(key)).unwrap();
@@ -48,6 +54,20 @@ fn a_key_is_at_hand_once_it_was_fetched() {
     let reads = engine.stats().index_reads;
     engine.fetch(2 * 31).unwrap();
     assert_eq!(engine.stats().index_reads, reads, "a fetch is no read");
+}
+
+#[test]
+fn a_compressed_value_is_at_hand_once_it_was_fetched() {
+    let place = tempfile::tempdir().unwrap();
+    let mut options = Options::default();
+    options.compression = Compression::Lz4;
+    let engine = cold_with(&place, &options);
+    for key in 0..KEYS {
+        engine.fetch(2 * key).unwrap();
+        assert!(engine.has_at_hand(2 * key, Presence::Read), "{key}");
+        let expected = (key != 20).then(|| value(key));
+        assert_eq!(engine.get(2 * key).unwrap().as_deref(), expected.as_deref(), "{key}");
+    }
 }
 
 #[test]
