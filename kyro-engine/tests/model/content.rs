@@ -68,7 +68,7 @@ impl Model {
             let (Op::Put(key, _) | Op::Delete(key)) = planned.ops[index] else { unreachable!("no key") };
             (index, key, condition, found(key))
         });
-        all.filter(|(_, _, condition, found)| !condition.holds(*found)).collect()
+        all.filter(|(_, _, condition, found)| !holds(*condition, *found)).collect()
     }
 
     /// A batch was committed at this offset.
@@ -102,6 +102,16 @@ impl Model {
         self.content.extend(set);
         self.history.insert(offset, EventOp::Layer { label: label.to_owned() });
         self.operations += 1;
+    }
+}
+
+/// What a condition means, in the model's words and not in the engine's.
+fn holds(condition: Condition, offset: Option<u64>) -> bool {
+    match (condition, offset) {
+        (Condition::Absent, found) => found.is_none(),
+        (Condition::Present, found) => found.is_some(),
+        (Condition::Offset(_), None) => false,
+        (Condition::Offset(expected), Some(found)) => expected == found,
     }
 }
 
