@@ -224,6 +224,16 @@ impl<B: AsRef<[u8]>> Rmi<B> {
         verify::verify(&self.model, self.body(), keys, self.searcher, 1).map(|_| ())
     }
 
+    /// Whether `other` has the same model and the same records: then both give the same answer to everything, and what
+    /// was verified of one holds for the other. Compares the bytes of the index; O(its size), whatever the keys.
+    pub fn answers_as<C: AsRef<[u8]>>(&self, other: &Rmi<C>) -> bool {
+        self.model == other.model && self.body() == other.body()
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// Words and blocks.
     #[inline(always)]
     pub(crate) fn body(&self) -> &[u8] {

@@ -67,14 +67,17 @@ fn train_and_verify(keys: &[u64], options: &BuildOptions) -> Result<Rmi, BuildEr
     let mut bytes = format::encode(&column, &model, &stats, &words, &blocks);
     let (word_count, block_count) = (words.len() as u64, blocks.len() as u64);
     drop((words, blocks));
-    let body = bytes.get(format::HEADER..).unwrap_or_default();
+    // As it will be read: what is verified is what answers.
+    let unmeasured = Rmi::open_unbound(AlignedBytes::copy_of(&bytes)).map_err(|_| unreachable_header())?;
+    let (read, body) = (unmeasured.model(), unmeasured.body());
     let Measured { epsilon_p50, epsilon_p99, epsilon_max, max_steps } =
-        verify::verify(&model, body, keys, Searcher::new(), options.threads())?;
+        verify::verify(read, body, keys, Searcher::new(), options.threads())?;
     stats = Stats { epsilon_p50, epsilon_p99, epsilon_max, max_steps, ..stats };
     let header = format::header(&column, &model, &stats, word_count, block_count);
     bytes.splice(..format::HEADER, header);
-    let opened = Rmi::open_unbound(AlignedBytes::copy_of(&bytes));
-    opened.map_err(|_| unreachable_header())
+    let opened = Rmi::open_unbound(AlignedBytes::copy_of(&bytes)).ok();
+    let opened = opened.filter(|opened| opened.answers_as(&unmeasured));
+    opened.ok_or_else(unreachable_header)
 }
 
 /// What a training leaves.

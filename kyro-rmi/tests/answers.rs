@@ -6,7 +6,7 @@ mod keys;
 
 use std::cell::Cell;
 
-use kyro_rmi::{BuildError, BuildOptions, Probe, Rmi, RootKind};
+use kyro_rmi::{AlignedBytes, BuildError, BuildOptions, Column, Probe, Rmi, RootKind};
 
 const WINDOWS: [usize; 7] = [16, 24, 32, 40, 48, 56, 64];
 
@@ -185,6 +185,29 @@ fn other_sorted_keys_still_get_right_answers() {
             let position = other.partition_point(|&k| k < key);
             assert_eq!(index.lower_bound(&other, key), position);
             assert_eq!(index.find(&other, key), (other.get(position) == Some(&key)).then_some(position));
+        }
+    }
+}
+
+#[test]
+fn an_index_read_back_answers_as_the_one_that_was_built() {
+    let of = |step: u64, options: &BuildOptions| {
+        let keys: Vec<u64> = (0..50_000).map(|i| i * i * step).collect();
+        Rmi::build(&keys, options).expect("sorted")
+    };
+    for options in [BuildOptions::default(), separators(), options(24)] {
+        let built = of(1, &options);
+        let column = Column { uuid: [3; 16], checksum: 7, keys: 50_000 };
+        let bytes = built.encode(&column).expect("as many keys");
+        let opened = Rmi::open(AlignedBytes::copy_of(&bytes), &column).expect("its own");
+        assert!(opened.answers_as(&built) && built.answers_as(&opened));
+        assert!(!opened.answers_as(&of(3, &options)), "an index over other keys");
+        // One bit of any record makes it another; the header's checksums are not asked here.
+        let mut other = bytes.clone();
+        let last = other.len() - 70;
+        other[last] ^= 1;
+        if let Ok(other) = Rmi::open(AlignedBytes::copy_of(&other), &column) {
+            assert!(!other.answers_as(&built));
         }
     }
 }
