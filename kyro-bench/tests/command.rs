@@ -1,15 +1,8 @@
 //! The command, end to end, on few keys. Times are never looked at.
-#![expect(clippy::unwrap_used, reason = "test helpers")]
 
-use std::process::{Command, Output};
+mod running;
 
-fn kyro_bench(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kyro-bench")).args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use running::{kyro_bench, text};
 
 #[test]
 fn the_index_benchmark_reports() {

@@ -4,10 +4,14 @@
 //! this test.
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
+mod running;
+
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use kyro_bench::http::process::Server;
+
+use running::{kyro_bench, text};
 
 /// kyro-http beside the program under test.
 fn server() -> PathBuf {
@@ -18,14 +22,6 @@ fn server() -> PathBuf {
     assert!(cargo.status().unwrap().success());
     assert!(path.is_file(), "{}", path.display());
     path
-}
-
-fn kyro_bench(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kyro-bench")).args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 #[test]

@@ -1,16 +1,12 @@
 //! YCSB over all stores, one report of all groups, and pictures, end to end on very little. Times are never looked at.
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
+mod running;
+
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
-fn kyro_bench(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kyro-bench")).args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use running::{kyro_bench, text};
 
 fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()

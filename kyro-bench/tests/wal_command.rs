@@ -1,20 +1,16 @@
 //! The benchmark of the write path, end to end, on very little. Times are never looked at.
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
+mod running;
+
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use kyro_bench::kv::{Contender, Entries};
 use kyro_bench::wal::recovery::CHILD;
 use kyro_engine::Durability;
 
-fn kyro_bench(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kyro-bench")).args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use running::{kyro_bench, text};
 
 #[test]
 fn every_row_is_reported() {
