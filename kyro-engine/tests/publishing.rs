@@ -65,9 +65,9 @@ fn a_run_goes_only_when_no_manifest_on_the_disk_can_name_it() {
         options
     };
     let open = |disk: &SimDisk| Engine::open_on(Arc::new(disk.clone()), Path::new(DIR), quiet());
-    let mut unnamed = 0;
+    let (mut unnamed, mut stale) = (0, 0);
     // What a failed sync leaves on the disk depends on when it comes: several histories.
-    for history in 0..8_u64 {
+    for history in 0..16_u64 {
         let disk = SimDisk::new();
         let engine = open(&disk).unwrap();
         for part in 0..2 + history % 2 {
@@ -103,6 +103,7 @@ fn a_run_goes_only_when_no_manifest_on_the_disk_can_name_it() {
                 disk.contents().into_keys().filter(|path| path.starts_with("/db/runs")).count()
             };
             let runs_before = runs(&left);
+            stale += u64::from(manifest(&left.crash(0)) != manifest(&left));
             let engine = open(&left).unwrap();
             let context = format!("history {history}, sync {nth} failed, restarted");
             assert_eq!(engine.get(7).unwrap().as_deref(), Some(&b"the last"[..]), "{context}");
@@ -119,6 +120,7 @@ fn a_run_goes_only_when_no_manifest_on_the_disk_can_name_it() {
         }
     }
     assert!(unnamed > 0, "no opening removed a run");
+    assert!(stale > 0, "no opening read a manifest that the disk does not have");
 }
 
 /// A flush over several segments, cut at each of its operations: the log goes only when the run that covers it is
