@@ -170,10 +170,15 @@ fn background_merges_keep_the_runs_few_and_their_bytes_are_counted() {
     options.max_runs = 3;
     options.flush_every_operations = Some(50);
     let engine = open(disk, options);
+    let deadline = Instant::now() + Duration::from_secs(20);
     for key in 0..4000_u64 {
         engine.put(key.wrapping_mul(0x9e37_79b9_7f4a_7c15), key.to_le_bytes()).unwrap();
+        // One writer can be faster than the thread that flushes is woken: one flush would then take it all.
+        while key % 400 == 399 && engine.stats().flushes <= key / 400 {
+            assert!(Instant::now() < deadline, "{} flushes after {key} keys", engine.stats().flushes);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
-    let deadline = Instant::now() + Duration::from_secs(20);
     while engine.stats().runs.len() > 3 || engine.stats().compactions == 0 {
         assert!(Instant::now() < deadline, "{} runs", engine.stats().runs.len());
         std::thread::sleep(Duration::from_millis(1));
