@@ -131,7 +131,23 @@ impl Drop for Browser {
         }
         let _either = self.driver.kill();
         let _either = self.driver.wait();
+        // A driver that ends before its browser has does not take it along.
+        for process in processes_with(&self.profile.path().display().to_string()) {
+            let _either = Command::new("kill").args(["-9", &process]).status();
+        }
     }
+}
+
+/// The numbers of the processes that have this among their arguments.
+fn processes_with(argument: &str) -> Vec<String> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter(|process| {
+            let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&arguments).contains(argument)
+        })
+        .map(|process| process.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 #[test]

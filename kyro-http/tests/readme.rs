@@ -102,7 +102,9 @@ fn figures_are_those_of_the_records_linked_beside_them() {
             record.split(|letter: char| letter == '|' || letter.is_whitespace()).collect();
         // In the table, the cells; in the text, numbers of three digits and more: others are sizes and counts of writers.
         for line in text.lines() {
-            let words = line.split(|letter: char| letter == '|' || letter.is_whitespace());
+            // The first cell of a row says what the others are.
+            let row = line.strip_prefix('|').and_then(|row| row.split_once('|')).map(|(_, cells)| cells);
+            let words = row.unwrap_or(line).split(|letter: char| letter == '|' || letter.is_whitespace());
             let words = words.map(|word| word.trim_matches(|letter: char| "*(),.:;".contains(letter)));
             let figures = words.filter(|word| word.parse::<f64>().is_ok() && *word != "100");
             for figure in figures.filter(|figure| line.starts_with('|') || figure.len() > 2) {
@@ -111,5 +113,5 @@ fn figures_are_those_of_the_records_linked_beside_them() {
             }
         }
     }
-    assert!(compared >= 38, "{compared}");
+    assert!(compared >= 36, "{compared}");
 }

@@ -271,53 +271,56 @@ fn write(
     length: Duration,
     stop: &AtomicBool,
 ) -> Result<(Histogram<u64>, f64), Failure> {
-    let mut latencies = histogram();
     let every = Duration::from_secs(1) * BATCH as u32 / PUTS_PER_SECOND as u32;
     let started = Instant::now();
     let mut random = Random::new(entries.seed, "overwrites");
     let mut done = 0_u64;
-    let result = (|| -> Result<(), Failure> {
-        let mut value = Vec::new();
-        let mut number = start;
-        let mut waiting = std::collections::VecDeque::new();
-        while started.elapsed() < length && !stop.load(Ordering::Relaxed) {
-            let due = every * u32::try_from(done / BATCH).unwrap_or(u32::MAX);
-            if let Some(early) = due.checked_sub(started.elapsed()) {
-                std::thread::sleep(early);
+    let (on_their_way, commits) = std::sync::mpsc::sync_channel(IN_FLIGHT);
+    let latencies = std::thread::scope(|scope| {
+        // By a thread of its own: an answer counts when it comes, not when the next batch is due.
+        let acknowledged = scope.spawn(move || acknowledge(commits, started));
+        let result = (|| -> Result<(), Failure> {
+            let mut value = Vec::new();
+            let mut number = start;
+            while started.elapsed() < length && !stop.load(Ordering::Relaxed) {
+                let due = every * u32::try_from(done / BATCH).unwrap_or(u32::MAX);
+                if let Some(early) = due.checked_sub(started.elapsed()) {
+                    std::thread::sleep(early);
+                }
+                let mut writes = Batch::with_capacity(BATCH as usize * (entries.value_bytes + 16));
+                for turn in 0..BATCH {
+                    let key = entries.key(if turn % 3 == 2 { random.below(start) } else { number });
+                    number += u64::from(turn % 3 != 2);
+                    entries.fill(key, &mut value);
+                    writes.put(key, &value);
+                }
+                if on_their_way.send((due, engine.write_waiting(writes)?)).is_err() {
+                    // Whoever waits for the commits has met an error, which follows.
+                    break;
+                }
+                done += BATCH;
             }
-            let mut writes = Batch::with_capacity(BATCH as usize * (entries.value_bytes + 16));
-            for turn in 0..BATCH {
-                let key = entries.key(if turn % 3 == 2 { random.below(start) } else { number });
-                number += u64::from(turn % 3 != 2);
-                entries.fill(key, &mut value);
-                writes.put(key, &value);
-            }
-            waiting.push_back((due, engine.write_waiting(writes)?));
-            done += BATCH;
-            // The oldest is waited for.
-            while waiting.len() > IN_FLIGHT {
-                acknowledge(&mut waiting, started, &mut latencies)?;
-            }
-        }
-        while !waiting.is_empty() {
-            acknowledge(&mut waiting, started, &mut latencies)?;
-        }
-        Ok(())
-    })();
+            Ok(())
+        })();
+        drop(on_their_way);
+        let acknowledged =
+            acknowledged.join().unwrap_or_else(|_| Err("a thread of the benchmark panicked".into()));
+        result.and(acknowledged)
+    });
     stop.store(true, Ordering::Relaxed);
-    result?;
-    Ok((latencies, done as f64 / started.elapsed().as_secs_f64()))
+    Ok((latencies?, done as f64 / started.elapsed().as_secs_f64()))
 }
 
+/// Waits for commits in their order. Gives how long each took from the time its batch was due.
 fn acknowledge(
-    waiting: &mut std::collections::VecDeque<(Duration, kyro_engine::Commit)>,
+    commits: std::sync::mpsc::Receiver<(Duration, kyro_engine::Commit)>,
     started: Instant,
-    latencies: &mut Histogram<u64>,
-) -> Result<(), Failure> {
-    if let Some((due, commit)) = waiting.pop_front() {
+) -> Result<Histogram<u64>, Failure> {
+    let mut latencies = histogram();
+    for (due, commit) in commits {
         commit.wait()?;
         let took = started.elapsed().saturating_sub(due);
         latencies.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
-    Ok(())
+    Ok(latencies)
 }
