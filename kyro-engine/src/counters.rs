@@ -53,15 +53,8 @@ impl Counters {
         Self { own, shared: CachePadded::default(), vain }
     }
 
-    /// Counts an [`Event::VainSearch`].
+    /// Counts so many times [`Event::VainSearch`].
     #[inline]
-    pub(crate) fn count_vain_search(&self) {
-        if self.add(Event::VainSearch, 1).is_multiple_of(VAIN_SEARCHES) {
-            self.ring();
-        }
-    }
-
-    /// As many at once.
     pub(crate) fn count_vain_searches(&self, searches: u64) {
         let all = self.add(Event::VainSearch, searches);
         if all / VAIN_SEARCHES != all.wrapping_sub(searches) / VAIN_SEARCHES {

@@ -131,7 +131,7 @@ impl Cursor {
             Source::Run(run) if run.is_compressed() && !keys_only => {
                 let Read { offset, value } = run.read(head.at as usize, keys_only, counters)?;
                 let last = &mut self.unpacked.last;
-                let value = value.map(|place| run.at_place_after(place, last, counters)).transpose()?;
+                let value = value.map(|place| run.at_place(place, last, counters)).transpose()?;
                 let len = value.as_ref().map(Bytes::len);
                 self.unpacked.value = value;
                 Ok(Read { offset, value: len.map(|len| 0..len) })

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use kyro_rmi::{Column, Probe, Rmi};
 use kyro_simd::prefetch;
-use kyro_snapshot::{Corrupt, LastBlock, Presence, RecordRef, Run, Stamp, Value};
+use kyro_snapshot::{Corrupt, Presence, RecordRef, Run, Stamp, Value, ValueBlocks};
 
 use crate::counters::{Counters, Event};
 use crate::cursor::Read;
@@ -103,9 +103,7 @@ impl IndexedRun {
     /// on its way meanwhile.
     #[inline]
     pub(crate) fn find(&self, key: u64, counters: &Counters) -> Result<Option<usize>, ReadError> {
-        if let Some(filter) = self.filter.get()
-            && !filter.may_contain(key)
-        {
+        if !self.may_contain(key) {
             counters.count(Event::Filtered);
             return Ok(None);
         }
@@ -117,7 +115,7 @@ impl IndexedRun {
                 self.search(key, counters).map(|probe| probe.found.then_some(probe.position))
             }
             Answer::ABSENT => {
-                counters.count_vain_search();
+                counters.count_vain_searches(1);
                 Ok(None)
             }
             Answer(position) => Ok(Some(position)),
@@ -137,12 +135,15 @@ impl IndexedRun {
         self.index.window(key).len()
     }
 
+    /// Entries whose keys a probe for `key` reads: the window, and its neighbours, which tell whether it was right.
+    fn keys_probed(&self, key: u64) -> Range<usize> {
+        let window = self.index.window(key);
+        window.start.saturating_sub(1)..window.end.saturating_add(1)
+    }
+
     #[cold]
     fn touch_window(&self, key: u64, counters: &Counters) -> Result<(), ReadError> {
-        // The neighbours of the window tell whether the window was right, so they count as read.
-        let window = self.index.window(key);
-        let keys = window.start.saturating_sub(1)..window.end.saturating_add(1);
-        self.run.touch_keys(keys).map_err(|damage| self.corrupt(counters, &damage))
+        self.run.touch_keys(self.keys_probed(key)).map_err(|damage| self.corrupt(counters, &damage))
     }
 
     /// Asks for the cache lines that lead to the value of a key that is thought to be near this position.
@@ -229,30 +230,24 @@ impl IndexedRun {
     #[cold]
     fn unpacked(&self, position: usize, counters: &Counters) -> Result<Option<Bytes>, ReadError> {
         let place = self.run.value(position).map_err(|damage| self.corrupt(counters, &damage))?;
-        place.map(|place| self.at_place(place, counters)).transpose()
+        place.map(|place| self.at_place(place, &mut self.cached(), counters)).transpose()
     }
 
-    /// The value at a place that the run named, sharing the memory it is in.
-    fn at_place(&self, place: Range<usize>, counters: &Counters) -> Result<Bytes, ReadError> {
-        let value = self.run.read(place, &mut self.value_cache.of(self.cache_number));
-        value.map(|value| self.share(value)).map_err(|damage| self.corrupt(counters, &damage))
+    /// The unpacked blocks of this run that the engine keeps.
+    fn cached(&self) -> impl ValueBlocks {
+        self.value_cache.of(self.cache_number)
     }
 
-    /// As [`IndexedRun::at_place`], for a walk in order that keeps its last block.
-    pub(crate) fn at_place_after(
+    /// The value at a place that the run named, sharing the memory it is in. `blocks` has what was unpacked before.
+    pub(crate) fn at_place(
         &self,
         place: Range<usize>,
-        last: &mut LastBlock,
+        blocks: &mut dyn ValueBlocks,
         counters: &Counters,
     ) -> Result<Bytes, ReadError> {
-        let value = self.run.read(place, last);
-        value.map(|value| self.share(value)).map_err(|damage| self.corrupt(counters, &damage))
-    }
-
-    fn share(&self, value: Value<'_>) -> Bytes {
-        match value {
-            Value::InFile(value) => self.file.slice_ref(value),
-            Value::Unpacked(value) => Bytes::from_owner(value),
+        match self.run.read(place, blocks).map_err(|damage| self.corrupt(counters, &damage))? {
+            Value::InFile(value) => Ok(self.file.slice_ref(value)),
+            Value::Unpacked(value) => Ok(Bytes::from_owner(value)),
         }
     }
 
@@ -305,7 +300,8 @@ impl IndexedRun {
         counters: &Counters,
     ) -> Result<Option<(u64, Bytes)>, ReadError> {
         let entry = self.run.entry(position).map_err(|damage| self.corrupt(counters, &damage))?;
-        let value = entry.value.map(|place| self.at_place(place, counters)).transpose()?;
+        let value =
+            entry.value.map(|place| self.at_place(place, &mut self.cached(), counters)).transpose()?;
         Ok(value.map(|value| (self.offset_of(entry.offset), value)))
     }
 
@@ -457,12 +453,10 @@ impl IndexedRun {
 
     /// What can be said about `key` without reading what is not in memory.
     pub(crate) fn foresee(&self, key: u64, presence: Presence) -> Foreseen {
-        if self.filter.get().is_some_and(|filter| !filter.may_contain(key)) {
+        if !self.may_contain(key) {
             return Foreseen::Absent;
         }
-        let window = self.index.window(key);
-        let keys = window.start.saturating_sub(1)..window.end.saturating_add(1);
-        if !self.run.has_keys(keys, presence) {
+        if !self.run.has_keys(self.keys_probed(key), presence) {
             return Foreseen::Unread;
         }
         let probe = self.index.probe(self.run.keys(), key);
