@@ -42,6 +42,13 @@ pub(crate) fn of_open_error(error: &OpenError) -> Exit {
     }
 }
 
+/// Where a verb that a server can do found the directory in use: to let the server do it, on stderr.
+pub(crate) fn advise_server(exit: Exit) {
+    if exit == Exit::Locked {
+        eprintln!("kyro-http: where that process is a server, let it do this: add --url http://HOST:PORT");
+    }
+}
+
 /// Where the data directory is damaged: the commands to type next, on stderr.
 pub(crate) fn advise(exit: Exit, dir: &Path) {
     if exit == Exit::Damage {

@@ -23,14 +23,13 @@ use serde_json::json;
 
 use crate::cli::LoadArgs;
 use crate::config::DEFAULT_DATA_DIR;
-use crate::exit::{Exit, advise, of_open_error};
+use crate::exit::{Exit, advise, advise_server, of_open_error};
 use crate::tokens::TokenError;
 pub(crate) use binary_records::BinaryRecords;
 pub(crate) use csv_records::CsvRecords;
-use embedded::Directory;
+use embedded::Unopened;
 pub(crate) use ndjson_records::NdjsonRecords;
-use progress::Speaker;
-pub(crate) use progress::{Counts, Progress};
+pub(crate) use progress::{Counts, Progress, Speaker};
 pub(crate) use records::{Record, Records};
 use remote::Server;
 pub(crate) use remote::token;
@@ -55,6 +54,8 @@ pub(crate) enum LoadError {
     Strict { line: u64, reason: String },
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error("{}: no line of it is a record ({bad} bad, {shown} named above); nothing was made or changed", .file.display())]
+    NoRecord { file: PathBuf, bad: u64, shown: &'static str },
     #[error("a batch was not acknowledged")]
     Write(#[from] WriteError),
     #[error("the database was not closed cleanly")]
@@ -101,6 +102,7 @@ pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &LoadArgs) -> Exit {
             eprintln!("kyro-http: {}", kyro_engine::describe(&error));
             let exit = error.exit();
             advise(exit, &dir);
+            advise_server(exit);
             exit
         }
     }
@@ -113,12 +115,23 @@ fn load(dir: &Path, arguments: &LoadArgs, counts: &Arc<Counts>) -> Result<(), Lo
     let mut sink: Box<dyn Sink> = if let Some(url) = &arguments.url {
         Box::new(Server::connect(&Target::parse(url)?, arguments, counts, &progress)?)
     } else {
-        Box::new(Directory::open(dir, arguments, counts)?)
+        Box::new(Unopened::new(dir, arguments, counts))
     };
     let read = pump(&arguments.input.file, records.as_mut(), sink.as_mut(), arguments, counts, &progress);
     // Whatever stopped the reading: what was taken is brought to its end and counted.
     let finished = sink.finish();
     read.and(finished)
+}
+
+/// A file of which no line is a record is a mistake (another form, another column), not an empty data set.
+pub(crate) fn some_record(file: &Path, counts: &Counts) -> Result<(), LoadError> {
+    match (counts.records(), counts.bad()) {
+        (0, 0) | (1.., _) => Ok(()),
+        (0, bad) => {
+            let shown = if bad <= SHOWN_BAD_LINES { "each" } else { "the first 20" };
+            Err(LoadError::NoRecord { file: file.to_owned(), bad, shown })
+        }
+    }
 }
 
 fn pump(
@@ -145,7 +158,7 @@ fn pump(
             Err(bad) => note_bad(counts, &speaker, bad.line, &bad.reason),
         }
     }
-    Ok(())
+    some_record(file, counts)
 }
 
 /// Counts a bad line, and shows it while they are few.

@@ -25,7 +25,7 @@ use kyro_engine::describe;
 
 use crate::cli::ReachArgs;
 use crate::config::DEFAULT_DATA_DIR;
-use crate::exit::{Exit, advise};
+use crate::exit::{Exit, advise, advise_server};
 use crate::store::{Store, StoreError, reach};
 
 /// Runs a verb over the store that the command line names, and closes it.
@@ -44,6 +44,7 @@ pub(crate) fn on_store(
     ended(done, |exit| {
         if !remote {
             advise(exit, &dir);
+            advise_server(exit);
         }
     })
 }

@@ -45,7 +45,14 @@ pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &VerifyArgs) -> Exit {
         }
         Err(error) => {
             eprintln!("kyro-http: {}", describe(&error));
-            return of_open_error(&error);
+            let exit = of_open_error(&error);
+            if exit == Exit::Locked {
+                eprintln!(
+                    "kyro-http: while a server runs, let it make a backup and verify that: on one file system its runs are \
+                     the same files\n  kyro-http backup --url http://HOST:PORT\n  kyro-http verify BACKUP"
+                );
+            }
+            return exit;
         }
     };
     let findings: Vec<Finding<'_>> = report.damage.iter().map(Finding::of).collect();

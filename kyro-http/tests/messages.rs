@@ -151,6 +151,11 @@ fn every_mistake_is_told_what_to_do_next() {
     );
     told.fails("build DIR/bad.ndjson --data-dir DIR/built --strict");
     told.fails("load DIR/bad.ndjson --data-dir DIR/data --strict");
+    write(&told, "none.ndjson", "first\n{\"key\":1}\n");
+    told.fails("build DIR/none.ndjson --data-dir DIR/built");
+    told.fails("load DIR/none.ndjson --data-dir DIR/built");
+    assert!(!Path::new(&told.at("built")).exists(), "a file without a record makes no directory");
+    told.fails("load DIR/none.ndjson --data-dir DIR/data");
     write(&told, "rows.csv", "id,name\n1,one\n");
     told.fails("load DIR/rows.csv --data-dir DIR/data");
     write(&told, "twice.csv", "key,key\n1,one\n");
@@ -192,6 +197,8 @@ fn every_mistake_is_told_what_to_do_next() {
     told.fails_with(&format!("backup {url} --name one"), &admin);
     told.fails_with(&format!("push tonight {url}"), &admin);
     told.fails("put 1 x --data-dir DIR/data");
+    told.fails("verify DIR/data");
+    told.fails("load DIR/bad.ndjson --data-dir DIR/data");
     told.fails(&format!("serve 127.0.0.1 {} --data-dir DIR/other", server.address.port()));
     assert_eq!(server.stop().0, 0);
 

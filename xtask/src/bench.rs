@@ -136,6 +136,7 @@ pub(crate) fn plot(arguments: &[String]) -> Outcome {
     if arguments.is_empty() {
         return Err("wanted is a report.json, its directory, or a CSV of the workload client".into());
     }
+    build(&[])?;
     kyro_bench(&[], &[&["plot".to_owned()], arguments].concat())
 }
 
@@ -190,6 +191,8 @@ fn one(command: &str, arguments: &[String]) -> Outcome {
     if arguments.iter().any(|argument| argument.contains("rocksdb")) {
         features.push("rivals-rocksdb");
     }
+    // Not left to the quiet run of it: minutes without a line look like a program that hangs.
+    build(&features)?;
     kyro_bench(&features, &[&[command.to_owned()], arguments].concat())
 }
 

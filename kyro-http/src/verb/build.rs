@@ -1,18 +1,18 @@
 //! `kyro-http build`: a data set from a file into a directory of its own, with its verified index, offline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use kyro_engine::{BulkBuild, BulkError, BulkOptions, Duplicates, Engine, Options, describe};
+use kyro_engine::{BulkBuild, BulkError, BulkOptions, BulkReport, Duplicates, Engine, Options, describe};
 use serde_json::{Value, json};
 
 use super::output;
 use crate::cli::InputArgs;
 use crate::config::DEFAULT_DATA_DIR;
 use crate::exit::{Exit, of_open_error};
-use crate::load::{Counts, LoadError, Progress, note_bad, open_input};
+use crate::load::{Counts, LoadError, Progress, Records, Speaker, note_bad, open_input, some_record};
 use crate::shell::serve_command;
 use crate::stats_document::engine_document;
 
@@ -90,7 +90,7 @@ pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &BuildArgs) -> Exit {
 }
 
 struct Report {
-    bulk: kyro_engine::BulkReport,
+    bulk: BulkReport,
     index: Value,
 }
 
@@ -119,25 +119,39 @@ fn exit(error: &BuildError) -> Exit {
     }
 }
 
-fn build(dir: &std::path::Path, arguments: &BuildArgs, counts: &Arc<Counts>) -> Result<Report, BuildError> {
+fn build(dir: &Path, arguments: &BuildArgs, counts: &Arc<Counts>) -> Result<Report, BuildError> {
     // The file first: a name mistyped must not leave a new directory behind.
     let (mut records, total_bytes) = open_input(&arguments.input, counts)?;
     let progress = Progress::start(Arc::clone(counts), total_bytes, "build");
-    let speaker = progress.speaker();
-    let mut options = BulkOptions::default();
-    options.memory_bytes = arguments.memory_bytes;
-    options.engine.max_value_bytes = arguments.input.max_value_bytes;
-    if arguments.unique {
-        options.duplicates = Duplicates::Refuse;
+    let was_there = dir.exists();
+    let filled = fill(dir, arguments, counts, records.as_mut(), &progress.speaker());
+    drop(progress);
+    if filled.is_err() && !was_there {
+        // Made by this build and without a record in it. What cannot be removed opens as an empty database.
+        std::fs::remove_dir_all(dir).ok();
     }
-    let mut build = BulkBuild::create(dir, options)?;
+    let bulk = filled?;
+    let engine = Engine::open_read_only(dir, Options::default()).map_err(BuildError::Open)?;
+    let index = engine_document(&engine.stats()).get("index").cloned().unwrap_or_default();
+    Ok(Report { bulk, index })
+}
+
+/// Reads the records into the new directory, which is made when the first one comes.
+fn fill(
+    dir: &Path,
+    arguments: &BuildArgs,
+    counts: &Counts,
+    records: &mut dyn Records,
+    speaker: &Speaker,
+) -> Result<BulkReport, BuildError> {
     let file = &arguments.input.file;
     let unreadable = |source| LoadError::Read { file: file.clone(), source };
+    let mut build = None;
     while let Some(record) = records.next_record().map_err(unreadable)? {
         match record.and_then(|record| record.within(arguments.input.max_value_bytes)) {
             Ok(record) => {
                 counts.read();
-                build
+                begun(&mut build, dir, arguments)?
                     .push(record.key, &record.value)
                     .map_err(|source| BuildError::Record { line: record.line, source })?;
                 counts.acknowledge(1, record.value.len() as u64);
@@ -145,12 +159,31 @@ fn build(dir: &std::path::Path, arguments: &BuildArgs, counts: &Arc<Counts>) -> 
             Err(bad) if arguments.input.strict => {
                 return Err(LoadError::Strict { line: bad.line, reason: bad.reason }.into());
             }
-            Err(bad) => note_bad(counts, &speaker, bad.line, &bad.reason),
+            Err(bad) => note_bad(counts, speaker, bad.line, &bad.reason),
         }
     }
-    let bulk = build.finish()?;
-    drop(progress);
-    let engine = Engine::open_read_only(dir, Options::default()).map_err(BuildError::Open)?;
-    let index = engine_document(&engine.stats()).get("index").cloned().unwrap_or_default();
-    Ok(Report { bulk, index })
+    some_record(file, counts)?;
+    // An empty file is an empty data set.
+    begun(&mut build, dir, arguments)?;
+    Ok(build.ok_or(BulkError::Ended)?.finish()?)
+}
+
+/// The build, begun where it was not yet.
+fn begun<'a>(
+    build: &'a mut Option<BulkBuild>,
+    dir: &Path,
+    arguments: &BuildArgs,
+) -> Result<&'a mut BulkBuild, BulkError> {
+    match build {
+        Some(build) => Ok(build),
+        none => {
+            let mut options = BulkOptions::default();
+            options.memory_bytes = arguments.memory_bytes;
+            options.engine.max_value_bytes = arguments.input.max_value_bytes;
+            if arguments.unique {
+                options.duplicates = Duplicates::Refuse;
+            }
+            Ok(none.insert(BulkBuild::create(dir, options)?))
+        }
+    }
 }
