@@ -214,6 +214,8 @@ fn a_person_sees_the_server_and_looks_a_key_up() {
         assert_eq!(ground, expected, "{colour}");
         let overflow = browser.run("return document.documentElement.scrollWidth - window.innerWidth");
         assert!(overflow.as_i64().unwrap() <= 0, "at {width} the page is {overflow} wider than the window");
+        let cut = "const box = document.getElementById('versions').parentNode; return box.scrollWidth - box.clientWidth";
+        assert_eq!(browser.run(cut), 0, "at {width} the button of a version is cut off");
         browser.screenshot(&format!("ui-{colour}-{width}"));
     }
 

@@ -165,7 +165,10 @@ function show(stats, now) {
 }
 function status(text, tone) { const state = byId("state"); state.textContent = text; state.className = "state " + tone; }
 
+let drawn;
+addEventListener("resize", () => drawn && epsilon(drawn));
 function epsilon(quality) {
+  drawn = quality;
   const bounds = quality.bounds, counts = bounds.map(() => 0).concat(0);
   quality.runs.forEach((run) => run.counts.forEach((count, at) => { counts[at] += count; }));
   const total = counts.reduce((a, b) => a + b, 0), top = Math.max(1, ...counts), room = Math.max(240, byId("epsilon").clientWidth), width = room / counts.length;
