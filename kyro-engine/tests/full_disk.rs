@@ -54,7 +54,7 @@ fn runs_full_and_resumes(storage: &Arc<dyn Storage>, dir: &Path, free: impl FnOn
     free();
     let freed = Instant::now();
     while storage.len(&ballast).ok() != Some(BALLAST) {
-        assert!(freed.elapsed() < Duration::from_secs(1), "nobody had to write for it to come back");
+        assert!(freed.elapsed() < Duration::from_secs(20), "nobody had to write for it to come back");
         std::thread::sleep(Duration::from_millis(10));
     }
     engine.put(0, "again").unwrap();
@@ -92,7 +92,7 @@ fn a_compaction_on_a_full_disk_makes_the_space_that_writing_needs() {
     engine.compact().unwrap();
     let compacted = Instant::now();
     while engine.put(1, "resumed").is_err() {
-        assert!(compacted.elapsed() < Duration::from_secs(1), "writing did not resume");
+        assert!(compacted.elapsed() < Duration::from_secs(20), "writing did not resume");
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(engine.get(1).unwrap().unwrap(), "resumed");
