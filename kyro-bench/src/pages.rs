@@ -92,13 +92,14 @@ fn malloc_gives_huge_pages() -> bool {
     gained >= PROBE_BYTES as u64 / 2
 }
 
-/// How much of this process's memory lies in huge pages, and how much it has, in bytes. `None` where the system does
-/// not say (other than Linux).
+/// How much of this process's memory lies in huge pages, mapped files included, and how much it has, in bytes. `None`
+/// where the system does not say (other than Linux).
 pub fn huge_and_resident_bytes() -> Option<(u64, u64)> {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
     let field = |name: &str| {
         let line = rollup.lines().find(|line| line.starts_with(name))?;
         line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
     };
-    Some((field("AnonHugePages:")?, field("Rss:")?))
+    // Kernels before 5.4 say nothing of files.
+    Some((field("AnonHugePages:")? + field("FilePmdMapped:").unwrap_or(0), field("Rss:")?))
 }

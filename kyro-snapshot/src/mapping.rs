@@ -31,7 +31,8 @@ enum Place {
 struct Line([u8; 64]);
 
 impl Mapping {
-    /// Maps the whole of `file`, read only. Costs no reads; pages come in as they are touched.
+    /// Maps the whole of `file`, read only. Costs no reads; pages come in as they are touched, huge ones where the page
+    /// cache holds the file so ([`huge_bytes`](Self::huge_bytes)).
     ///
     /// The file must not be truncated or modified while it is mapped: touching a page that is gone kills the process
     /// (SIGBUS). Published runs are never modified; where something else may cut them, use [`read`](Self::read).
@@ -89,10 +90,11 @@ impl Mapping {
         Ok(Self { place: Place::Anonymous { map: map.make_read_only()?, start, len } })
     }
 
-    /// How many of the bytes lie in huge pages now. Reads `/proc/self/smaps`; `None` where there is none, or for a
-    /// mapping that never asked for huge pages.
+    /// How many of the bytes lie in huge pages now: of a mapped file those that were touched and that the page cache
+    /// holds so, which a [`Writer`](crate::Writer) sees to where the file system can. Reads `/proc/self/smaps`; `None`
+    /// where there is none, and on the heap.
     pub fn huge_bytes(&self) -> Option<u64> {
-        let Place::Anonymous { map, .. } = &self.place else { return None };
+        let (Place::File(map) | Place::Anonymous { map, .. }) = &self.place else { return None };
         let address = map.as_ptr().addr();
         huge_bytes_at(&std::fs::read_to_string("/proc/self/smaps").ok()?, address)
     }
@@ -125,9 +127,10 @@ fn heap_lines(len: usize) -> Vec<Line> {
     vec![Line([0; 64]); len.div_ceil(size_of::<Line>())]
 }
 
-/// The `AnonHugePages` of the mapping that holds `address`, in bytes. The kernel may have merged neighbours into it.
+/// Bytes in huge pages, anonymous or of a file, of the mapping that holds `address`. The kernel may have merged
+/// neighbours into it.
 fn huge_bytes_at(smaps: &str, address: usize) -> Option<u64> {
-    let mut inside = false;
+    let (mut inside, mut found) = (false, None);
     for line in smaps.lines() {
         let mut fields = line.split_ascii_whitespace();
         let first = fields.next()?;
@@ -135,9 +138,12 @@ fn huge_bytes_at(smaps: &str, address: usize) -> Option<u64> {
             let low = usize::from_str_radix(low, 16).ok()?;
             let high = usize::from_str_radix(high, 16).ok()?;
             inside = (low..high).contains(&address);
-        } else if inside && first == "AnonHugePages:" {
-            return fields.next()?.parse::<u64>().ok().map(|kib| kib * 1024);
+            if found.is_some() {
+                break;
+            }
+        } else if inside && matches!(first, "AnonHugePages:" | "FilePmdMapped:") {
+            found = Some(found.unwrap_or(0) + fields.next()?.parse::<u64>().ok()? * 1024);
         }
     }
-    None
+    found
 }

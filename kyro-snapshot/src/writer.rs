@@ -34,9 +34,9 @@ pub enum Compression {
 
 /// Writes one run into any [`io::Write`], front to back, without seeking.
 ///
-/// Values go out as they come, in pieces of 16 blocks (256 KiB). What must wait is kept in memory: 16 bytes per entry
-/// (key and offset), plus 4.6 bytes per entry once two values differ in length or a tombstone appears, plus 4 bytes per
-/// 16 KiB of output. Chunks of 256 KiB are never moved, so there is no doubling on the way. With
+/// Values go out as they come, in pieces of 2 MiB. What must wait is kept in memory: a piece, 16 bytes per entry (key and
+/// offset), plus 4.6 bytes per entry once two values differ in length or a tombstone appears, plus 4 bytes per 16 KiB of
+/// output. Chunks of 256 KiB are never moved, so there is no doubling on the way. With
 /// [`spill_beyond`](Self::spill_beyond) what waits is moved to scratch space, and memory is bounded but for the 4 bytes
 /// per 16 KiB.
 ///

@@ -97,11 +97,11 @@ fn a_failed_output_is_final() {
 fn an_unfinished_file_is_refused() {
     let mut file = Vec::new();
     let mut writer = Writer::new(&mut file, RunInfo::default()).unwrap();
-    for key in 0..100_000 {
+    for key in 0..1_000_000 {
         writer.push(key, key, Some(b"value")).unwrap();
     }
     drop(writer);
-    assert!(file.len() > 100_000);
+    assert!(file.len() > 1_000_000);
     let position = file.len() as u64 - 256;
     assert_eq!(Run::open(Mapping::from_bytes(file)).unwrap_err(), OpenError::NoFooter { position });
 }

@@ -225,6 +225,11 @@ fn a_file_reads_the_same_mapped_read_and_copied() {
     let mapped = Mapping::map(&file).unwrap();
     let read = Mapping::read(&file).unwrap();
     let huge = Mapping::copy_to_huge_pages(mapped.as_ref()).unwrap();
+    if cfg!(target_os = "linux") {
+        // How many depends on kernel and file system; a file of less than a huge page has none.
+        assert_eq!((mapped.huge_bytes(), read.huge_bytes()), (Some(0), None));
+        assert!(huge.huge_bytes().is_some_and(|bytes| bytes % (2 << 20) == 0), "{:?}", huge.huge_bytes());
+    }
     for mapping in [mapped, read, huge] {
         assert_eq!(mapping.as_ref().as_ptr().addr() % 64, 0);
         assert_eq!(mapping.as_ref(), write(&rows).0);
