@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn every_write_but_the_last_is_a_huge_page_at_its_place() {
         let total = 5 * PIECE_BYTES + 3 * BLOCK_BYTES + 7;
-        let bytes: Vec<u8> = (0..total).map(|at| (at * 31 >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..total).map(|at| ((at * 31) >> 7) as u8).collect();
         for step in [total, 977, 4096, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1] {
             // Whatever the pieces come in, the checksums are those of the blocks.
             let mut writer = BlockWriter::new(Lengths::default(), 5);
