@@ -6,4 +6,5 @@ pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod plot;
 pub(crate) mod rivals;
+pub(crate) mod switch;
 pub(crate) mod workload;

@@ -7,6 +7,7 @@ pub mod response;
 mod results;
 mod run;
 pub mod source;
+pub mod switch;
 mod targets;
 mod watched;
 pub mod workload;

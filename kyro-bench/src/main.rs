@@ -24,6 +24,7 @@ use crate::command::files::{ReportFiles, publish};
 use crate::command::http::HttpArgs;
 use crate::command::plot::{self, PlotArgs, SummaryArgs};
 use crate::command::rivals::RivalsArgs;
+use crate::command::switch::SwitchArgs;
 use crate::command::workload::{self, WorkloadArgs};
 
 /// Benchmarks of KyroDB: seeded data, verified answers, interleaved repeats.
@@ -48,6 +49,8 @@ enum Command {
     Rivals(RivalsArgs),
     /// Loads a server that runs somewhere, reads from it, and checks every answer.
     Workload(WorkloadArgs),
+    /// Reads while data sets are pushed and rolled back without a pause: percentiles beside those of a server left alone.
+    Switch(SwitchArgs),
     /// Compares two records of one group; fails when a ratio has become worse than allowed.
     Compare(CompareArgs),
     /// Draws the pictures of a report, or of a workload's CSV, again.
@@ -209,6 +212,7 @@ fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS),
         Command::RivalChild(plan) => Ok(command::rivals::child(&plan)),
         Command::Workload(arguments) => workload::run(arguments),
+        Command::Switch(arguments) => command::switch::run(arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Plot(arguments) => plot::run(&arguments),
         Command::Summary(arguments) => plot::summary(&arguments),

@@ -143,3 +143,40 @@ fn a_workload_checks_what_it_reads() {
     let refused = kyro_bench(&["workload", "--base", &base, "--load-n", "1"]);
     assert!(text(&refused.stderr).contains("status 401"), "{}", text(&refused.stderr));
 }
+
+#[test]
+fn a_switch_of_versions_is_measured_and_every_answer_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, server) = (dir.path().join("place"), server());
+    std::fs::create_dir(&place).unwrap();
+    let json = dir.path().join("switch.json");
+    let output = kyro_bench(&[
+        "switch",
+        "--dir",
+        place.to_str().unwrap(),
+        "--server",
+        server.to_str().unwrap(),
+        "--json",
+        json.to_str().unwrap(),
+        "--records=3000",
+        "--connections=4",
+        "--rate=500",
+        "--seconds=0.3",
+        "--repeats=2",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    for part in ["get_fast", "mget of 16", "left alone", "switched all the time", "an mget never mixes both"]
+    {
+        assert!(printed.contains(part), "{part} in {printed}");
+    }
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let results = &report["results"];
+    let rows = results["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|row| row["answers"].as_u64().unwrap() > 0), "{rows:?}");
+    let count = |name: &str| results["switches"][name].as_array().unwrap().len();
+    // At least one in each of two repeats of two rows.
+    assert!(count("pushes_ms") >= 4 && count("pushes_ms") == count("rollbacks_ms"), "{results}");
+    assert_eq!(std::fs::read_dir(place).unwrap().count(), 0, "everything is removed");
+}

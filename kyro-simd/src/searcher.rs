@@ -78,7 +78,7 @@ impl Searcher {
     /// anything worse. O(log n), with a constant number of comparisons up to [`LONG`](crate::LONG) keys.
     #[inline]
     pub fn lower_bound(self, window: &[u64], key: u64) -> usize {
-        self.run(LowerBound { window, key })
+        self.call(LowerBound, window, key, ())
     }
 
     /// Where `key` is in `window`, if it is there; where it occurs several times, its first place.
@@ -127,18 +127,15 @@ impl Default for Searcher {
     }
 }
 
-/// One probe as an operation.
-struct LowerBound<'a> {
-    window: &'a [u64],
-    key: u64,
-}
+/// One probe: its window and its key in registers, for it is no longer than the trip of three words through memory.
+struct LowerBound;
 
-impl Operation for LowerBound<'_> {
+impl Call<&[u64], u64, ()> for LowerBound {
     type Output = usize;
 
     #[inline(always)]
-    fn run<K: Kernel>(self, kernel: K) -> usize {
-        kernel.lower_bound(self.window, self.key)
+    fn call<K: Kernel>(self, kernel: K, window: &[u64], key: u64, (): ()) -> usize {
+        kernel.lower_bound(window, key)
     }
 }
 

@@ -113,6 +113,9 @@ impl Group {
     }
 }
 
+/// A command that starts the server and is no group: it takes its time for one figure, which a report of all has no need of.
+const SWITCH: &str = "switch";
+
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
@@ -183,7 +186,7 @@ fn asked(arguments: &[String]) -> Result<Asked, String> {
 
 fn one(command: &str, arguments: &[String]) -> Outcome {
     let group = GROUPS.iter().find(|group| group.name == command);
-    if group.is_some_and(|group| group.server) {
+    if command == SWITCH || group.is_some_and(|group| group.server) {
         build_server()?;
     }
     let mut features: Vec<&str> = group.and_then(|group| group.feature).into_iter().collect();

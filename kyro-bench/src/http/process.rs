@@ -1,4 +1,4 @@
-//! Servers in processes of their own, each on one processor.
+//! Servers in processes of their own, on one processor or on all.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
@@ -32,20 +32,25 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be started, or ends without such a line.
-    pub fn start(mut command: Command, processor: usize) -> io::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+    pub fn start(command: Command, processor: usize) -> io::Result<Self> {
         // A child has the processors of the thread that starts it, and counts them before it starts its own threads.
         let started = std::thread::spawn(move || {
             pin(processor)?;
-            let child = command.spawn();
-            child.map_err(|error| {
-                let name = command.get_program().display().to_string();
-                io::Error::new(error.kind(), format!("cannot start {name}: {error}"))
-            })
+            Self::start_anywhere(command)
         });
-        let mut child = started
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread that starts a server panicked")))?;
+        started.join().unwrap_or_else(|_| Err(io::Error::other("the thread that starts a server panicked")))
+    }
+
+    /// As [`Server::start`], on whatever processors this thread has.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_anywhere(mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
+            let name = command.get_program().display().to_string();
+            io::Error::new(error.kind(), format!("cannot start {name}: {error}"))
+        })?;
         let mut lines =
             BufReader::new(child.stdout.take().ok_or_else(|| io::Error::other("no output"))?).lines();
         let address = lines.find_map(|line| address(&line.ok()?));

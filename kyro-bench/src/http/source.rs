@@ -96,6 +96,23 @@ impl Target {
         Self { headers: format!(" HTTP/1.1\r\nhost: {address}\r\n{token}").into_bytes() }
     }
 
+    /// Appends a request's first line and the headers that all have; its own and a blank line come next.
+    pub(super) fn head(&self, method: &str, path: &str, out: &mut Vec<u8>) {
+        for part in [method.as_bytes(), b" ", path.as_bytes(), &self.headers] {
+            out.extend_from_slice(part);
+        }
+    }
+
+    /// A request with JSON.
+    pub(super) fn with_json(&self, method: &str, path: &str, body: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.head(method, path, &mut out);
+        let kind = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(body.as_bytes());
+        out
+    }
+
     /// A request without a body.
     pub fn get(&self, method: &str, path: &str) -> Vec<u8> {
         [method.as_bytes(), b" ", path.as_bytes(), &self.headers, b"content-length: 0\r\n\r\n"].concat()
