@@ -150,6 +150,7 @@ fn every_mistake_is_told_what_to_do_next() {
         "{\"key\":1,\"value\":\"x\"}\n{\"key\":-1,\"value\":\"x\"}\n{\"key\":1}\nplain\n",
     );
     told.fails("build DIR/bad.ndjson --data-dir DIR/built --strict");
+    assert!(!Path::new(&told.at("built")).exists(), "a build that stopped leaves what it made");
     told.fails("load DIR/bad.ndjson --data-dir DIR/data --strict");
     write(&told, "none.ndjson", "first\n{\"key\":1}\n");
     told.fails("build DIR/none.ndjson --data-dir DIR/built");

@@ -124,13 +124,17 @@ fn build(dir: &Path, arguments: &BuildArgs, counts: &Arc<Counts>) -> Result<Repo
     let (mut records, total_bytes) = open_input(&arguments.input, counts)?;
     let progress = Progress::start(Arc::clone(counts), total_bytes, "build");
     let was_there = dir.exists();
-    let filled = fill(dir, arguments, counts, records.as_mut(), &progress.speaker());
-    drop(progress);
-    if filled.is_err() && !was_there {
-        // Made by this build and without a record in it. What cannot be removed opens as an empty database.
-        std::fs::remove_dir_all(dir).ok();
+    let mut build = None;
+    let read = fill(&mut build, dir, arguments, counts, records.as_mut(), &progress.speaker());
+    if let Err(error) = read {
+        if build.is_some() && !was_there {
+            // This build made it, and has it locked still. What cannot be removed opens as an empty database.
+            std::fs::remove_dir_all(dir).ok();
+        }
+        return Err(error);
     }
-    let bulk = filled?;
+    let bulk = build.ok_or(BulkError::Ended)?.finish()?;
+    drop(progress);
     let engine = Engine::open_read_only(dir, Options::default()).map_err(BuildError::Open)?;
     let index = engine_document(&engine.stats()).get("index").cloned().unwrap_or_default();
     Ok(Report { bulk, index })
@@ -138,20 +142,20 @@ fn build(dir: &Path, arguments: &BuildArgs, counts: &Arc<Counts>) -> Result<Repo
 
 /// Reads the records into the new directory, which is made when the first one comes.
 fn fill(
+    build: &mut Option<BulkBuild>,
     dir: &Path,
     arguments: &BuildArgs,
     counts: &Counts,
     records: &mut dyn Records,
     speaker: &Speaker,
-) -> Result<BulkReport, BuildError> {
+) -> Result<(), BuildError> {
     let file = &arguments.input.file;
     let unreadable = |source| LoadError::Read { file: file.clone(), source };
-    let mut build = None;
     while let Some(record) = records.next_record().map_err(unreadable)? {
         match record.and_then(|record| record.within(arguments.input.max_value_bytes)) {
             Ok(record) => {
                 counts.read();
-                begun(&mut build, dir, arguments)?
+                begun(build, dir, arguments)?
                     .push(record.key, &record.value)
                     .map_err(|source| BuildError::Record { line: record.line, source })?;
                 counts.acknowledge(1, record.value.len() as u64);
@@ -164,8 +168,8 @@ fn fill(
     }
     some_record(file, counts)?;
     // An empty file is an empty data set.
-    begun(&mut build, dir, arguments)?;
-    Ok(build.ok_or(BulkError::Ended)?.finish()?)
+    begun(build, dir, arguments)?;
+    Ok(())
 }
 
 /// The build, begun where it was not yet.
