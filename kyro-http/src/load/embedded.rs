@@ -53,7 +53,7 @@ impl Unopened {
 
 impl Sink for Unopened {
     fn put(&mut self, record: Record) -> Result<(), LoadError> {
-        self.opened()?.put(record)
+        self.opened()?.put(&record)
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), LoadError> {
@@ -105,7 +105,7 @@ impl Directory {
         Ok(())
     }
 
-    fn put(&mut self, record: Record) -> Result<(), LoadError> {
+    fn put(&mut self, record: &Record) -> Result<(), LoadError> {
         self.batch.put(record.key, &record.value);
         self.batch_value_bytes += record.value.len() as u64;
         if self.batch.len() >= self.batch_records || self.batch.bytes() >= BATCH_BYTES {
