@@ -99,12 +99,43 @@ fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
+fn write(told: &Transcript, name: &str, text: &str) {
+    fs::write(told.at(name), text).unwrap();
+}
+
+/// What `load`, `build` and `dump` say of files.
+fn files_of_records(told: &mut Transcript) {
+    told.fails("load DIR/missing.ndjson --data-dir DIR/data");
+    write(told, "records.txt", "{\"key\":1,\"value\":\"x\"}\n");
+    told.fails("load DIR/records.txt --data-dir DIR/data");
+    write(
+        &told,
+        "bad.ndjson",
+        "{\"key\":1,\"value\":\"x\"}\n{\"key\":-1,\"value\":\"x\"}\n{\"key\":1}\nplain\n",
+    );
+    told.fails("build DIR/bad.ndjson --data-dir DIR/built --strict");
+    assert!(!Path::new(&told.at("built")).exists(), "a build that stopped leaves what it made");
+    told.fails("load DIR/bad.ndjson --data-dir DIR/data --strict");
+    write(told, "none.ndjson", "first\n{\"key\":1}\n");
+    told.fails("build DIR/none.ndjson --data-dir DIR/built");
+    told.fails("load DIR/none.ndjson --data-dir DIR/built");
+    assert!(!Path::new(&told.at("built")).exists(), "a file without a record makes no directory");
+    told.fails("load DIR/none.ndjson --data-dir DIR/data");
+    write(told, "rows.csv", "id,name\n1,one\n");
+    told.fails("load DIR/rows.csv --data-dir DIR/data");
+    write(told, "twice.csv", "key,key\n1,one\n");
+    told.fails("load DIR/twice.csv --data-dir DIR/data");
+    write(told, "repeated.ndjson", "{\"key\":1,\"value\":\"x\"}\n{\"key\":1,\"value\":\"y\"}\n");
+    told.fails("build DIR/repeated.ndjson --unique --data-dir DIR/unique");
+    told.fails("build DIR/records.txt --format ndjson --data-dir DIR/data");
+    told.fails("dump DIR/records.txt --format ndjson --data-dir DIR/data");
+}
+
 #[test]
 fn every_mistake_is_told_what_to_do_next() {
     let (parent, _) = fresh();
     let place = parent.path().canonicalize().unwrap();
     let mut told = Transcript { place, text: String::new(), errors: 0 };
-    let write = |told: &Transcript, name: &str, text: &str| fs::write(told.at(name), text).unwrap();
 
     // Words that make no sense.
     told.fails("fetch 1");
@@ -140,31 +171,7 @@ fn every_mistake_is_told_what_to_do_next() {
     told.fails("serve 127.0.0.1 0 --data-dir DIR/photos");
     told.fails("inspect DIR/photos/me.jpg");
 
-    // Files of records.
-    told.fails("load DIR/missing.ndjson --data-dir DIR/data");
-    write(&told, "records.txt", "{\"key\":1,\"value\":\"x\"}\n");
-    told.fails("load DIR/records.txt --data-dir DIR/data");
-    write(
-        &told,
-        "bad.ndjson",
-        "{\"key\":1,\"value\":\"x\"}\n{\"key\":-1,\"value\":\"x\"}\n{\"key\":1}\nplain\n",
-    );
-    told.fails("build DIR/bad.ndjson --data-dir DIR/built --strict");
-    assert!(!Path::new(&told.at("built")).exists(), "a build that stopped leaves what it made");
-    told.fails("load DIR/bad.ndjson --data-dir DIR/data --strict");
-    write(&told, "none.ndjson", "first\n{\"key\":1}\n");
-    told.fails("build DIR/none.ndjson --data-dir DIR/built");
-    told.fails("load DIR/none.ndjson --data-dir DIR/built");
-    assert!(!Path::new(&told.at("built")).exists(), "a file without a record makes no directory");
-    told.fails("load DIR/none.ndjson --data-dir DIR/data");
-    write(&told, "rows.csv", "id,name\n1,one\n");
-    told.fails("load DIR/rows.csv --data-dir DIR/data");
-    write(&told, "twice.csv", "key,key\n1,one\n");
-    told.fails("load DIR/twice.csv --data-dir DIR/data");
-    write(&told, "repeated.ndjson", "{\"key\":1,\"value\":\"x\"}\n{\"key\":1,\"value\":\"y\"}\n");
-    told.fails("build DIR/repeated.ndjson --unique --data-dir DIR/unique");
-    told.fails("build DIR/records.txt --format ndjson --data-dir DIR/data");
-    told.fails("dump DIR/records.txt --format ndjson --data-dir DIR/data");
+    files_of_records(&mut told);
 
     // Backups.
     told.fails("backup --to DIR/backups --name a/b --data-dir DIR/data");
