@@ -109,7 +109,7 @@ fn files_of_records(told: &mut Transcript) {
     write(told, "records.txt", "{\"key\":1,\"value\":\"x\"}\n");
     told.fails("load DIR/records.txt --data-dir DIR/data");
     write(
-        &told,
+        told,
         "bad.ndjson",
         "{\"key\":1,\"value\":\"x\"}\n{\"key\":-1,\"value\":\"x\"}\n{\"key\":1}\nplain\n",
     );
