@@ -116,6 +116,14 @@ pub enum WorkloadError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The server's limit for one client was met.
+    #[error(
+        "{doing}: the server limits its clients; start it with KYRODB_RL_DATA_RPS=0, or ask for less with --rate"
+    )]
+    Limited {
+        /// What was being done.
+        doing: &'static str,
+    },
     /// The server cannot be reached, or gave a wrong answer.
     #[error("{doing}")]
     Load {
@@ -167,7 +175,10 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome, WorkloadEr
         seed: plan.seed,
     };
     let send = |doing, load: &Load, source: &mut dyn Source| -> Result<Measured, WorkloadError> {
-        let failed = |source| WorkloadError::Load { doing, source };
+        let failed = |source| match source {
+            LoadError::Wrong { status: 429, .. } => WorkloadError::Limited { doing },
+            source => WorkloadError::Load { doing, source },
+        };
         let mut client = Client::connect(address, load.connections).map_err(|error| failed(error.into()))?;
         let length = (load.most == u64::MAX).then_some(load.length);
         client.run(load, &mut Watched::new(source, doing, load.most, length)).map_err(failed)

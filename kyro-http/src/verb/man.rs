@@ -28,6 +28,8 @@ pub(crate) fn run(arguments: &ManArgs) -> Result<Exit, StoreError> {
     let mut command = Cli::command().flatten_help(false);
     command.build();
     if let Some(dir) = &arguments.dir {
+        let made = fs::create_dir_all(dir);
+        made.map_err(|source| StoreError::File { doing: "make", path: dir.clone(), source })?;
         let verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help");
         for (name, page) in verbs.map(|verb| page(verb, true)).chain([page(&command, false)]) {
             let path = dir.join(format!("{name}.1"));
@@ -54,6 +56,7 @@ fn page(command: &Command, is_verb: bool) -> (String, Vec<u8>) {
         if is_verb { format!("kyro-http-{}", command.get_name()) } else { command.get_name().to_owned() };
     let mut text = Vec::new();
     // Writing to memory does not fail.
-    let _infallible = Man::new(command.clone()).title(name.to_ascii_uppercase()).render(&mut text).ok();
+    let man = Man::new(command.clone()).title(name.to_ascii_uppercase()).source("kyro-http");
+    let _infallible = man.render(&mut text).ok();
     (name, text)
 }
