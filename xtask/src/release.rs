@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::packages::{self, Member};
@@ -31,6 +31,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let packages = packages::read()?;
     verdict(changelogs(&packages.members, &tree::root()))?;
     println!("changelogs: every published crate has one that tells of its version");
+    if let Some(home) = cargo_home() {
+        forget_unpacked(&packages.members, &home.join("registry/src"))?;
+    }
     pack()?;
     semver();
     deny()
@@ -68,6 +71,29 @@ fn changelogs(members: &[Member], root: &Path) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// Where cargo keeps what it unpacked.
+fn cargo_home() -> Option<PathBuf> {
+    let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
+}
+
+/// Removes what an earlier packing unpacked. Cargo keeps it by name and version, so that a crate would be built with its
+/// siblings of then. The registries that packing lays over have directories whose names begin with `-`: they have no host.
+fn forget_unpacked(members: &[Member], unpacked: &Path) -> std::io::Result<()> {
+    let Ok(registries) = fs::read_dir(unpacked) else { return Ok(()) };
+    for registry in registries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with('-'))
+    {
+        for member in members.iter().filter(|member| PUBLISHED.contains(&member.name.as_str())) {
+            let version = member.manifest.value("package.version").unwrap_or_default().trim_matches('"');
+            let stale = registry.path().join(format!("{}-{version}", member.name));
+            if stale.is_dir() {
+                fs::remove_dir_all(stale)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Packs every published crate and builds it from its package alone: cargo lays the packages over the registry, so that each
@@ -141,8 +167,20 @@ fn deny() -> Outcome {
         );
         return Ok(());
     }
-    let status = tree::cargo().args(["deny", "--all-features", "check", "--config", DENY]).status()?;
-    if status.success() { Ok(()) } else { Err(format!("cargo deny found something: {status}").into()) }
+    // It finds its configuration by itself: the flag that names it has stood before `check` and after it.
+    let check = |what: &[&str]| tree::cargo().args(["deny", "--all-features", "check"]).args(what).status();
+    let status = check(&["bans", "licenses", "sources"])?;
+    if !status.success() {
+        return Err(format!("cargo deny found something: {status}; what is allowed stands in {DENY}").into());
+    }
+    println!("dependencies: bans, licences and sources are as {DENY} wants them");
+    let status = check(&["advisories"])?;
+    if !status.success() {
+        let reason = "cargo deny found an advisory, or could not fetch their database: see above";
+        return Err(format!("{reason} ({status})").into());
+    }
+    println!("dependencies: no advisory");
+    Ok(())
 }
 
 #[cfg(test)]
@@ -167,6 +205,25 @@ mod tests {
         let found = changelogs(&packages.members, &empty);
         assert_only(&found, &["kyro-wal/CHANGELOG.md", "## 0.1.0", "what this version changes"]);
         fs::remove_dir_all(&empty).unwrap();
+    }
+
+    #[test]
+    fn what_an_earlier_packing_unpacked_is_forgotten_and_nothing_else() {
+        let packages = packages::read().unwrap();
+        let unpacked = std::env::temp_dir().join(format!("xtask-unpacked-{}", std::process::id()));
+        let version =
+            packages.members[0].manifest.value("package.version").unwrap().trim_matches('"').to_owned();
+        let stale = unpacked.join(format!("-52f9/kyro-snapshot-{version}"));
+        let others =
+            ["-52f9/kyro-snapshot-0.0.1", "-52f9/serde-1.0.0", "index.crates.io-1949/kyro-snapshot-0.1.0"];
+        let others = others.map(|name| unpacked.join(name));
+        for dir in others.iter().chain([&stale]) {
+            fs::create_dir_all(dir).unwrap();
+        }
+        forget_unpacked(&packages.members, &unpacked).unwrap();
+        assert!(!stale.exists() && others.iter().all(|dir| dir.is_dir()));
+        forget_unpacked(&packages.members, &unpacked.join("nowhere")).unwrap();
+        fs::remove_dir_all(&unpacked).unwrap();
     }
 
     #[test]
