@@ -12,6 +12,9 @@ use crate::merged::Merged;
 use crate::reading::Reading;
 use crate::scan::{Entry, Scan, ends};
 
+/// Keys counted between two looks at whether they are still wanted.
+const COUNTED_AT_ONCE: u64 = 1 << 16;
+
 impl<'a> Reading<'a> {
     /// How many keys in `range` have a value.
     pub(crate) fn count(self, range: &impl RangeBounds<u64>) -> Result<u64, ReadError> {
@@ -23,6 +26,23 @@ impl<'a> Reading<'a> {
         }
         let scan = Scan::range(from..=to).keys_only();
         Merged::open(self.sources, self.visible, scan, self.counters)?.skip(u64::MAX, self.counters)
+    }
+
+    /// How many keys have a value. Now and then `go_on` is told how many were counted so far; where it says no, that is
+    /// all.
+    pub(crate) fn count_while(self, go_on: &mut dyn FnMut(u64) -> bool) -> Result<u64, ReadError> {
+        if let Some(run) = self.only_run() {
+            return Ok(run.len());
+        }
+        let mut merged = Merged::open(self.sources, self.visible, Scan::all().keys_only(), self.counters)?;
+        let mut counted = 0;
+        loop {
+            let more = merged.skip(COUNTED_AT_ONCE, self.counters)?;
+            counted += more;
+            if more < COUNTED_AT_ONCE || !go_on(counted) {
+                return Ok(counted);
+            }
+        }
     }
 
     /// The entry with `rank` live keys before it.

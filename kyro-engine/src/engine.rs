@@ -125,6 +125,14 @@ impl Engine {
         Ok(report)
     }
 
+    /// As [`Engine::flush`], until `cancel` becomes true: nothing of it stays, and the next flush does it again.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Cancelled`]; otherwise as [`Engine::flush`].
+    pub fn flush_unless(&self, cancel: &Arc<AtomicBool>) -> Result<FlushReport, MaintenanceError> {
+        pace::cancellable(cancel, || self.flush())
+    }
+
     /// Flushes, then merges all runs into one without anything overwritten or deleted. Waits for another compaction.
     /// Flushes and writers go on; what they write meanwhile is in runs of its own.
     ///
@@ -134,8 +142,8 @@ impl Engine {
         self.shared.compact().inspect_err(|error| self.shared.note_failure(error))
     }
 
-    /// As [`Engine::compact`], until `cancel` becomes true: the merge ends at its next block of output, what it wrote
-    /// goes, and what was flushed stays flushed.
+    /// As [`Engine::compact`], until `cancel` becomes true: the flush or the merge ends at its next block of output, what
+    /// it wrote goes, and what was flushed before stays flushed.
     ///
     /// # Errors
     /// [`MaintenanceError::Cancelled`]; otherwise as [`Engine::compact`].
@@ -149,6 +157,15 @@ impl Engine {
     /// [`MaintenanceError::Busy`] while another index build runs; otherwise see [`MaintenanceError`].
     pub fn build_index(&self) -> Result<IndexReport, MaintenanceError> {
         self.shared.build_index()
+    }
+
+    /// As [`Engine::build_index`], until `cancel` becomes true: the flush ends as in [`Engine::flush_unless`], the count
+    /// within 65,536 keys; what was flushed before stays flushed. The training of one run's index is not broken off.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Cancelled`]; otherwise as [`Engine::build_index`].
+    pub fn build_index_unless(&self, cancel: &Arc<AtomicBool>) -> Result<IndexReport, MaintenanceError> {
+        pace::cancellable(cancel, || self.build_index())
     }
 
     /// Makes runs and indexes resident in memory, and verifies what has not been read before: reads of what is damaged

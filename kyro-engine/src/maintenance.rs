@@ -88,8 +88,20 @@ impl Shared {
         let mut sources = Sources::clone(&self.views.pin());
         (sources.delta, sources.frozen) = Default::default();
         let reading = Reading { sources: &sources, visible: u64::MAX, counters: &self.counters };
-        let keys = reading.count(&(..))?;
-        Ok(IndexReport { keys })
+        let mut meter = ProgressMeter::new(&self.options, "count", "keys");
+        let mut stopped = None;
+        let keys = reading.count_while(&mut |counted| {
+            meter.at(counted, None);
+            stopped = pace::stopped(self);
+            stopped.is_none()
+        })?;
+        match stopped {
+            Some(stopped) => Err(stopped),
+            None => {
+                meter.done(keys);
+                Ok(IndexReport { keys })
+            }
+        }
     }
 
     /// First durable in the manifest, then seen by readers. Where the manifest still is the old one after a failure,
@@ -125,10 +137,14 @@ impl Shared {
 const VERSIONS_AHEAD: usize = 16;
 
 impl FlushTurn<'_> {
-    /// Writes everything in memory into a new run and lets the log go that it covers. Writers go on.
+    /// Writes everything in memory into a new run and lets the log go that it covers. Writers go on. Where it is
+    /// cancelled, what was frozen stays in memory and in the log, for the next flush.
     pub(crate) fn flush(&self) -> Result<FlushReport, MaintenanceError> {
         let mut report = FlushReport::default();
         loop {
+            if pace::is_cancelled() {
+                return Err(MaintenanceError::Cancelled);
+            }
             let frozen = self.ask::<Frozen>(Request::Freeze)?;
             if cfg!(mutant = "drop_wal_before_run") {
                 self.ask::<Purged>(|reply| Request::Purge(frozen.through, reply))?;

@@ -1,4 +1,5 @@
-//! How fast a merge may write, and how it ends when the engine closes or whoever asked for it changes their mind.
+//! How fast a merge may write, and how it and other long work end when the engine closes or whoever asked for it changes
+//! their mind.
 
 use std::cell::RefCell;
 use std::io;
@@ -18,11 +19,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const MAX_CREDIT: Duration = Duration::from_millis(100);
 
 thread_local! {
-    /// What ends the merges that this thread runs, where somebody can.
+    /// What ends the long work that this thread runs, where somebody can.
     static CANCEL: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
-/// Runs `work`, whose merges on this thread end when `cancel` becomes true.
+/// Runs `work`, whose flushes, merges and long reads on this thread end when `cancel` becomes true.
 pub(crate) fn cancellable<R>(cancel: &Arc<AtomicBool>, work: impl FnOnce() -> R) -> R {
     struct Restore(Option<Arc<AtomicBool>>);
     impl Drop for Restore {
@@ -34,7 +35,7 @@ pub(crate) fn cancellable<R>(cancel: &Arc<AtomicBool>, work: impl FnOnce() -> R)
     work()
 }
 
-/// Whether the merge that this thread runs is no longer wanted.
+/// Whether the work that this thread runs is no longer wanted.
 pub(crate) fn is_cancelled() -> bool {
     CANCEL.with_borrow(|cancel| cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Acquire)))
 }
@@ -47,7 +48,7 @@ pub(crate) fn stopped(shared: &Shared) -> Option<MaintenanceError> {
     is_cancelled().then_some(MaintenanceError::Cancelled)
 }
 
-/// The pace of one file. A flush has none: it makes room in memory.
+/// The pace of one file. A flush has none: it makes room in memory; but whoever asked for one may take it back.
 pub(crate) struct Pace {
     /// Whether the engine closes, for a task that can wait for another time.
     closes: Option<Arc<AtomicBool>>,
@@ -65,7 +66,7 @@ impl Pace {
         let budget = shared.options.compaction_io_bytes_per_sec.filter(|_| merges);
         Self {
             closes: merges.then(|| shared.health.closes()),
-            cancellable: merges,
+            cancellable: task != Task::Bulk,
             gentle: task != Task::Bulk,
             bytes_per_second: budget.map(|bytes| bytes.max(1)),
             due: Instant::now(),

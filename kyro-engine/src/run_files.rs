@@ -138,12 +138,13 @@ fn name_run(
     Ok(IndexedRun::new(number, path.to_owned(), file, run, index, &shared.options))
 }
 
-/// Ends a merge when the engine closes, or when it is no longer wanted. A flush goes on: what it has done would have to be done again.
+/// Ends a merge when the engine closes, and a merge or a flush when whoever asked for it no longer wants it. A flush of
+/// the engine's own goes on: what it has done would have to be done again.
 fn go_on(shared: &Shared, task: Task) -> Result<(), MaintenanceError> {
     let stops = task == Task::Compact && shared.health.is_closed();
     if stops {
         Err(MaintenanceError::Closed)
-    } else if task == Task::Compact && is_cancelled() {
+    } else if task != Task::Bulk && is_cancelled() {
         Err(MaintenanceError::Cancelled)
     } else {
         Ok(())

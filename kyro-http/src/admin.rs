@@ -96,14 +96,8 @@ pub(crate) async fn snapshot(call: Call) -> Answer {
             report.entries, report.bytes, report.through, report.segments_removed
         )
     };
-    long(
-        call,
-        Kind::Snapshot,
-        Some(|metrics| &metrics.snapshot_latency),
-        |engine, _| engine.flush(),
-        document,
-    )
-    .await
+    long(call, Kind::Snapshot, Some(|metrics| &metrics.snapshot_latency), Engine::flush_unless, document)
+        .await
 }
 
 /// `POST /v1/compact`
@@ -130,7 +124,7 @@ pub(crate) async fn build_index(call: Call) -> Answer {
         call,
         Kind::BuildIndex,
         Some(|metrics| &metrics.rmi_rebuild_duration),
-        |engine, _| engine.build_index(),
+        Engine::build_index_unless,
         document,
     )
     .await
@@ -157,10 +151,7 @@ pub(crate) fn task(call: &Call) -> Answer {
 /// `DELETE /v1/tasks/{id}`: asks it to stop; 202, as it stops at its next safe point.
 pub(crate) fn cancel_task(call: &Call) -> Answer {
     let task = find_task(call)?;
-    if !Tasks::cancel(&task) {
-        let detail = "the task has ended, or is of a kind that cannot stop half-way";
-        return Err(Problem::new(Code::NotCancellable, detail));
-    }
+    Tasks::cancel(&task).map_err(|why| Problem::new(Code::NotCancellable, why))?;
     let mut response = answer::json(task.document().to_string());
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)

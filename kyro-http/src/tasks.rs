@@ -40,16 +40,17 @@ impl Kind {
         }
     }
 
-    /// Whether it can stop half-way. The others end soon, or what they have done would have to be done again.
+    /// Whether it can stop half-way. A push and a rollback replace everything in one step: there is no half.
     const fn can_stop(self) -> bool {
-        matches!(self, Self::Load | Self::Compact | Self::WarmUp | Self::Backup)
+        !matches!(self, Self::Push | Self::Rollback)
     }
 
     /// Whether progress that the engine reports under this name belongs to such work.
     fn reports_as(self, task: &str) -> bool {
         match self {
             Self::Snapshot => task == "flush" || task == "index",
-            Self::Compact | Self::BuildIndex => ["flush", "compact", "index"].contains(&task),
+            Self::Compact => ["flush", "compact", "index"].contains(&task),
+            Self::BuildIndex => ["flush", "index", "count"].contains(&task),
             Self::WarmUp => task == "warm-up",
             Self::Backup => task == "checkpoint" || task == "flush",
             Self::Push => ["verify", "index", "flush"].contains(&task),
@@ -213,13 +214,20 @@ impl Tasks {
         self.list.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|task| task.id == id).cloned()
     }
 
-    /// Asks a task to stop; `false` where it has ended or cannot be stopped half-way.
-    pub(crate) fn cancel(task: &Task) -> bool {
-        let stoppable = task.kind.can_stop() && task.is_running();
-        if stoppable {
-            task.cancel.store(true, Ordering::Release);
+    /// Asks a task to stop.
+    ///
+    /// # Errors
+    /// Why it will not: it has ended, or cannot be stopped half-way.
+    pub(crate) fn cancel(task: &Task) -> Result<(), &'static str> {
+        if !task.is_running() {
+            return Err("the task has ended");
         }
-        stoppable
+        if !task.kind.can_stop() {
+            return Err("a push or a rollback replaces everything in one step and cannot stop half-way; \
+                        `/v1/rollback` brings back what was there");
+        }
+        task.cancel.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Passes on what the engine says of its work to the task that asked for it.
@@ -246,19 +254,25 @@ mod tests {
         assert_eq!((&document["total"], &document["unit"]), (&json!(40), &json!("records")));
         assert!(document["eta_seconds"].is_number());
         let task = tasks.find(1).unwrap();
-        assert!(Tasks::cancel(&task) && running.task().is_cancelled());
+        assert!(Tasks::cancel(&task).is_ok() && running.task().is_cancelled());
         assert_eq!(task.document()["state"], "cancelling");
         running.cancelled(json!({ "loaded": 10 }));
         assert_eq!(
             (&task.document()["state"], &task.document()["result"]["loaded"]),
             (&json!("cancelled"), &json!(10))
         );
-        assert!(!Tasks::cancel(&task), "it has ended");
+        assert_eq!(Tasks::cancel(&task), Err("the task has ended"));
 
         drop(tasks.begin(Kind::Compact));
         assert_eq!(tasks.find(2).unwrap().document()["state"], "failed");
+        for kind in [Kind::Push, Kind::Rollback] {
+            let whole = tasks.begin(kind);
+            assert!(Tasks::cancel(whole.task()).is_err_and(|why| why.contains("in one step")), "{kind:?}");
+            assert!(!whole.task().is_cancelled() && whole.task().document()["state"] == "running");
+            whole.done(Value::Null);
+        }
         let snapshot = tasks.begin(Kind::Snapshot);
-        assert!(!Tasks::cancel(snapshot.task()), "a snapshot is not stopped half-way");
+        assert_eq!(Tasks::cancel(snapshot.task()), Ok(()));
         snapshot.failed("no space");
         assert_eq!(tasks.all()[0].document()["result"]["error"], "no space");
     }
