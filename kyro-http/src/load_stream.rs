@@ -1,12 +1,15 @@
 //! `POST /v1/load`: records as a stream of any length, committed chunk by chunk.
 //!
-//! The body is read as fast as chunks are committed and no faster. Parsing and committing happen on one thread that
-//! may block; between it and the connection are a few frames of the body, and two chunks may be on their way to the
-//! disk at a time. What a chunk holds is committed whole; the answer, also of an error, says how much was.
+//! The body is read as fast as chunks are committed and no faster, and no faster than the client's rate limit lets it
+//! write. Parsing and committing happen on one thread that may block; between it and the connection are a few frames of
+//! the body, and two chunks may be on their way to the disk at a time. What a chunk holds is committed whole; the answer,
+//! also of an error, says how much was.
 
 use std::io::{self, BufReader, Read};
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -19,11 +22,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::answer::{self, Answer};
-use crate::app::App;
+use crate::app::{App, Life, reach};
 use crate::call::{Call, Form, refuse_encoding};
 use crate::engine_errors::internal;
 use crate::load::{BinaryRecords, CsvRecords, NdjsonRecords, Record, Records};
 use crate::problem::{Code, Member, Problem};
+use crate::rate_limit::{Class, Client};
 use crate::streaming::Place;
 use crate::tasks::{Kind, Running};
 
@@ -50,8 +54,11 @@ pub(crate) async fn post(call: Call) -> Answer {
     let running = call.app.tasks.begin(Kind::Load);
     let (frames, body) = channel(QUEUED_FRAMES);
     let limit = call.app.limits.max_value_bytes;
+    let toll = Toll::new(&call.app, &call.client);
+    let abandoned = Abandoned(Arc::clone(&toll.abandoned));
     let loading = spawn_blocking(move || {
-        let input = BufReader::with_capacity(64 << 10, BodyReader { frames: body, rest: Bytes::new() });
+        let input = BodyReader { frames: body, rest: Bytes::new(), ended: false };
+        let input = BufReader::with_capacity(64 << 10, input);
         let records: Result<Box<dyn Records>, String> = match form {
             Form::Csv => CsvRecords::new(input, &key_column, value_column.as_deref(), limit)
                 .map(|records| Box::new(records) as Box<dyn Records>)
@@ -60,39 +67,61 @@ pub(crate) async fn post(call: Call) -> Answer {
             _ => Ok(Box::new(NdjsonRecords::new(input, limit))),
         };
         let loaded = records.map_err(|reason| Problem::new(Code::InvalidField, reason));
-        load(&engine, loaded, running, limit)
+        load(&engine, loaded, running, limit, &toll)
     });
-    let received = receive(&call.app, call.body, frames).await;
+    let received = receive(&call.app, call.body, &frames).await;
+    if received.is_err() {
+        abandoned.tell();
+    }
+    drop(frames);
     let (loaded, outcome) = loading.await.map_err(|error| internal(&error))?;
+    drop(abandoned);
     match received.and(outcome) {
         Err(problem) => Err(Problem { more: loaded.member(), ..problem }),
         Ok(()) => Ok(answer::json(loaded.document().to_string())),
     }
 }
 
+/// A frame of the body, or its proper end.
+type Piece = Option<Bytes>;
+
+/// Passes the body on until it ends, fails, or the server stops. Where it does not end nothing more is passed on, and the
+/// loader takes what it has for a part.
+async fn receive(app: &App, mut body: Incoming, frames: &Sender<Piece>) -> Result<(), Problem> {
+    tokio::select! {
+        biased;
+        received = pass_on(app, &mut body, frames) => return received,
+        () = server_waits_no_longer(app) => {}
+    }
+    let _either = timeout(DISCARD_TIMEOUT, discard(&mut body)).await;
+    let detail = "the server is stopping: what `loaded` says is written, the rest is not";
+    Err(Problem::new(Code::Draining, detail).retry_after(1))
+}
+
 /// Passes the body on, frame by frame, waiting for room.
-async fn receive(app: &App, mut body: Incoming, frames: Sender<io::Result<Bytes>>) -> Result<(), Problem> {
+async fn pass_on(app: &App, body: &mut Incoming, frames: &Sender<Piece>) -> Result<(), Problem> {
     loop {
         let Ok(next) = timeout(app.bodies.timeout(), body.frame()).await else {
             let seconds = app.bodies.timeout().as_secs_f64();
-            let _gone = frames.send(Err(io::ErrorKind::TimedOut.into())).await;
             return Err(Problem::new(
                 Code::BodyTimeout,
                 format!("nothing of the body came for {seconds} seconds"),
             ));
         };
         let frame = match next {
-            None => return Ok(()),
+            None => {
+                let _gone = frames.send(None).await;
+                return Ok(());
+            }
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {
-                let _gone = frames.send(Err(io::ErrorKind::UnexpectedEof.into())).await;
                 return Err(Problem::new(Code::BadRequest, "the body broke off or is malformed"));
             }
         };
         let Ok(data) = frame.into_data() else { continue };
-        if frames.send(Ok(data)).await.is_err() {
+        if frames.send(Some(data)).await.is_err() {
             // The loader has ended, and says why. A client that is still sending does not listen yet.
-            let _either = timeout(DISCARD_TIMEOUT, discard(&mut body)).await;
+            let _either = timeout(DISCARD_TIMEOUT, discard(body)).await;
             return Ok(());
         }
     }
@@ -108,18 +137,74 @@ async fn discard(body: &mut Incoming) {
     }
 }
 
+/// Resolves when half of the time to finish is over: what a load may still be sent has no end, and its client is to
+/// hear how much is written.
+async fn server_waits_no_longer(app: &App) {
+    reach(&mut app.watch_life(), Life::Draining).await;
+    tokio::time::sleep(app.limits.drain_timeout / 2).await;
+}
+
+/// What a load's records cost: as many requests of the rate limit, paid chunk by chunk. A load is not refused half-way,
+/// it waits.
+struct Toll {
+    app: Arc<App>,
+    client: Arc<Client>,
+    abandoned: Arc<AtomicBool>,
+}
+
+/// Tells the loader that nobody waits for it any more: the body failed, or, when this is dropped, the client left.
+struct Abandoned(Arc<AtomicBool>);
+
+impl Abandoned {
+    fn tell(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+impl Toll {
+    /// How long to sleep before looking again whether the load is still wanted.
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+    fn new(app: &Arc<App>, client: &Arc<Client>) -> Self {
+        Self { app: Arc::clone(app), client: Arc::clone(client), abandoned: Arc::default() }
+    }
+
+    /// Pays for records, and waits until they are paid for, or nobody waits for the load any more.
+    fn pay(&self, records: usize, cancelled: &dyn Fn() -> bool) {
+        let mut left = self.app.rates.owe(&self.client, Class::Data, records as u64);
+        while !left.is_zero()
+            && !cancelled()
+            && !self.abandoned.load(Ordering::Acquire)
+            && self.app.life() < Life::Cut
+        {
+            let pause = left.min(Self::LOOK_EVERY);
+            thread::sleep(pause);
+            left -= pause;
+        }
+    }
+}
+
 /// The body as the loader reads it.
 struct BodyReader {
-    frames: Receiver<io::Result<Bytes>>,
+    frames: Receiver<Piece>,
     rest: Bytes,
+    ended: bool,
 }
 
 impl Read for BodyReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
+        while self.rest.is_empty() && !self.ended {
             match self.frames.blocking_recv() {
-                None => return Ok(0),
-                Some(frame) => self.rest = frame?,
+                Some(Some(frame)) => self.rest = frame,
+                Some(None) => self.ended = true,
+                // The client left, or what it sent was no body: what came is a part, and may end in half a record.
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
         let length = self.rest.len().min(buffer.len());
@@ -166,6 +251,7 @@ fn load(
     records: Result<Box<dyn Records>, Problem>,
     running: Running,
     max_value_bytes: u32,
+    toll: &Toll,
 ) -> (Loaded, Result<(), Problem>) {
     let mut loaded = Loaded::default();
     let task = Arc::clone(running.task());
@@ -176,6 +262,7 @@ fn load(
             records.as_mut(),
             &mut loaded,
             max_value_bytes,
+            toll,
             &|| running.task().is_cancelled(),
             &mut note,
         )
@@ -203,11 +290,13 @@ fn pump(
     records: &mut dyn Records,
     loaded: &mut Loaded,
     max_value_bytes: u32,
+    toll: &Toll,
     cancelled: &dyn Fn() -> bool,
     note: &mut dyn FnMut(&Loaded),
 ) -> Result<bool, Problem> {
     let mut before: Option<Committing> = None;
     let mut chunk: Vec<Record> = Vec::new();
+    let mut first = true;
     loop {
         let (mut bytes, mut failed, mut ended) = (0, None, false);
         while chunk.len() < CHUNK_RECORDS && bytes < CHUNK_VALUE_BYTES {
@@ -232,6 +321,11 @@ fn pump(
             break;
         }
         // A chunk that a bad record or a broken body cuts short is not committed: only whole chunks are.
+        if failed.is_none() {
+            // The request itself has paid for one.
+            toll.pay(chunk.len() - usize::from(first && !chunk.is_empty()), cancelled);
+            first = false;
+        }
         let stop = cancelled();
         let next =
             if failed.is_some() || stop || chunk.is_empty() { None } else { Some(begin(engine, &chunk)?) };

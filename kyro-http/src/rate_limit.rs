@@ -167,6 +167,32 @@ impl RateLimits {
         })
     }
 
+    /// Takes tokens for what cannot be refused any more, also those that are not there yet; gives how long it takes until
+    /// they would have been. Until then the client's requests of this class are refused.
+    pub(crate) fn owe(&self, client: &Client, class: Class, tokens: u64) -> Duration {
+        self.owe_at(client, class, tokens, Instant::now())
+    }
+
+    fn owe_at(&self, client: &Client, class: Class, tokens: u64, now: Instant) -> Duration {
+        let (Some(rate), Some(full_at)) =
+            (self.rates.get(class as usize), client.full_at.get(class as usize))
+        else {
+            return Duration::ZERO;
+        };
+        if !rate.limited() {
+            return Duration::ZERO;
+        }
+        let now = self.nanos(now);
+        let each = rate.nanos_per_request();
+        let capacity = each.saturating_mul(u64::from(rate.burst.max(1)));
+        let cost = each.saturating_mul(tokens);
+        let after = |full_at: u64| full_at.max(now).saturating_add(cost);
+        let before =
+            full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| Some(after(full_at)));
+        let (Ok(before) | Err(before)) = before;
+        Duration::from_nanos(after(before).saturating_sub(now.saturating_add(capacity)))
+    }
+
     /// Requests refused so far, by class.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (Class, u64)> {
         Class::ALL.into_iter().zip(&self.refused).map(|(class, count)| (class, count.load(Ordering::Relaxed)))
@@ -311,6 +337,19 @@ mod tests {
         let later = now + Duration::from_secs(3600);
         assert_eq!(limits.take_at(&client, Class::Admin, u64::MAX, later), Ok(()));
         assert!(limits.take_at(&client, Class::Admin, 1, later).is_err());
+    }
+
+    #[test]
+    fn what_is_owed_is_waited_for_and_nothing_else_passes_meanwhile() {
+        let limits = limits(10.0, 100);
+        let client = limits.client(v4(1));
+        let now = Instant::now();
+        assert_eq!(limits.owe_at(&client, Class::Admin, 100, now), Duration::ZERO, "the bucket was full");
+        assert_eq!(limits.owe_at(&client, Class::Admin, 30, now), Duration::from_secs(3));
+        assert_eq!(limits.owe_at(&client, Class::Admin, 10, now), Duration::from_secs(4));
+        assert!(limits.take_at(&client, Class::Admin, 1, now + Duration::from_secs(4)).is_err());
+        assert_eq!(limits.take_at(&client, Class::Admin, 1, now + Duration::from_millis(4100)), Ok(()));
+        assert_eq!(limits.owe_at(&client, Class::Data, 1 << 40, now), Duration::ZERO, "0 is no limit");
     }
 
     #[test]
