@@ -95,13 +95,11 @@ impl Shared {
             stopped = pace::stopped(self);
             stopped.is_none()
         })?;
-        match stopped {
-            Some(stopped) => Err(stopped),
-            None => {
-                meter.done(keys);
-                Ok(IndexReport { keys })
-            }
+        if let Some(stopped) = stopped {
+            return Err(stopped);
         }
+        meter.done(keys);
+        Ok(IndexReport { keys })
     }
 
     /// First durable in the manifest, then seen by readers. Where the manifest still is the old one after a failure,

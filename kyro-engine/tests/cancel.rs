@@ -29,7 +29,7 @@ fn engine(dir: &Path, at: &Arc<Mutex<&'static str>>) -> (Engine, Arc<AtomicBool>
 fn put(engine: &Engine, keys: impl Iterator<Item = u64>) {
     let mut batch = Batch::new();
     keys.for_each(|key| {
-        batch.put(key, key.to_le_bytes().to_vec());
+        batch.put(key, key.to_le_bytes());
     });
     engine.write(batch).unwrap().wait().unwrap();
 }
