@@ -1,13 +1,21 @@
 //! Exit codes: what a script can tell from the process's end.
 
-#![expect(clippy::print_stderr, reason = "a command tells its user what to do next")]
-
 use std::path::Path;
 use std::process::ExitCode;
 
 use kyro_engine::OpenError;
 
 use crate::shell::{repair_command, verify_command};
+
+/// Writes a line to stderr for the user. Where it cannot be written, as on a full disk, the exit code has to do:
+/// `eprintln!` would panic, and change that.
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _unheard = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use complain;
 
 /// How the process ends. The numbers are part of the command's contract (docs/http.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +53,14 @@ pub(crate) fn of_open_error(error: &OpenError) -> Exit {
 /// Where a verb that a server can do found the directory in use: to let the server do it, on stderr.
 pub(crate) fn advise_server(exit: Exit) {
     if exit == Exit::Locked {
-        eprintln!("kyro-http: where that process is a server, let it do this: add --url http://HOST:PORT");
+        complain!("kyro-http: where that process is a server, let it do this: add --url http://HOST:PORT");
     }
 }
 
 /// Where the data directory is damaged: the commands to type next, on stderr.
 pub(crate) fn advise(exit: Exit, dir: &Path) {
     if exit == Exit::Damage {
-        eprintln!("kyro-http: to see everything that is wrong:\n  {}", verify_command(dir));
-        eprintln!("kyro-http: to salvage what can be read into a new directory:\n  {}", repair_command(dir));
+        complain!("kyro-http: to see everything that is wrong:\n  {}", verify_command(dir));
+        complain!("kyro-http: to salvage what can be read into a new directory:\n  {}", repair_command(dir));
     }
 }

@@ -1,7 +1,5 @@
 //! From the command line to a verb, and from its result to an exit code.
 
-#![expect(clippy::print_stderr, reason = "a command tells its user what happened")]
-
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -17,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, LogForm, ServeArgs, Verb};
 use crate::config::Config;
-use crate::exit::{Exit, advise};
+use crate::exit::{Exit, advise, complain};
 use crate::settings_file::{SECRETS, SettingsError, SettingsFile};
 use crate::{build_info, inspect, load, print_config, repair, server, settings_file, verb, verify};
 
@@ -30,7 +28,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
     let (cli, matches, file) = match parse(&arguments) {
         Ok(parsed) => parsed,
         Err(ParseError::File(error)) => {
-            eprintln!("kyro-http: {}", kyro_engine::describe(&error));
+            complain!("kyro-http: {}", kyro_engine::describe(&error));
             return Exit::Usage.into();
         }
         Err(ParseError::Arguments(error)) => {
@@ -41,7 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
     };
     let url = matches.subcommand().and_then(|(_, verb)| verb.try_get_one::<String>("url").ok().flatten());
     if url.is_some() && named_on_command_line(&matches, "data_dir") {
-        eprintln!("kyro-http: --url and --data-dir cannot both be given: a server, or a directory");
+        complain!("kyro-http: --url and --data-dir cannot both be given: a server, or a directory");
         return Exit::Usage.into();
     }
     start_log(cli.log);
@@ -55,7 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
                 Ok(_) if written.is_ok() => Exit::Done.into(),
                 Ok(_) => Exit::Failed.into(),
                 Err(error) => {
-                    eprintln!("kyro-http: {}", kyro_engine::describe(&error));
+                    complain!("kyro-http: {}", kyro_engine::describe(&error));
                     Exit::Usage.into()
                 }
             }
@@ -152,10 +150,14 @@ fn parse(arguments: &[OsString]) -> Result<(Cli, ArgMatches, SettingsFile), Pars
     Ok((cli, matches, file))
 }
 
+/// The log goes to stderr. A line that cannot be written, as where that is a file on a full disk or a pipe that nobody
+/// reads any more, is lost, and the server goes on: told of it the subscriber would complain on stderr, and panic where
+/// it cannot.
 fn start_log(form: LogForm) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = log.log_internal_errors(false);
     match form {
         LogForm::Text => log.with_ansi(false).init(),
         LogForm::Json => log.json().init(),
@@ -186,14 +188,14 @@ fn serve(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Exit {
     let config = match Config::new(data_dir, arguments) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("kyro-http: {}", kyro_engine::describe(&error));
+            complain!("kyro-http: {}", kyro_engine::describe(&error));
             return Exit::Usage;
         }
     };
     let runtime = match Builder::new_current_thread().enable_all().thread_name("kyro-http-main").build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("kyro-http: cannot start the runtime: {error}");
+            complain!("kyro-http: cannot start the runtime: {error}");
             return Exit::Failed;
         }
     };
@@ -220,13 +222,13 @@ fn serve(data_dir: Option<PathBuf>, arguments: &ServeArgs) -> Exit {
     match served {
         Ok(Ok(())) => Exit::Done,
         Ok(Err(error)) => {
-            eprintln!("kyro-http: {}", kyro_engine::describe(&error));
+            complain!("kyro-http: {}", kyro_engine::describe(&error));
             let exit = error.exit();
             advise(exit, &config_dir);
             exit
         }
         Err(error) => {
-            eprintln!("kyro-http: cannot listen for signals: {error}");
+            complain!("kyro-http: cannot listen for signals: {error}");
             Exit::Failed
         }
     }
