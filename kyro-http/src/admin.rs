@@ -16,7 +16,7 @@ use crate::app::{App, Life};
 use crate::body::Body;
 use crate::build_info;
 use crate::call::Call;
-use crate::engine_errors::internal;
+use crate::engine_errors::{internal, read_only};
 use crate::exposition;
 use crate::fields::Query;
 use crate::histogram::Histogram;
@@ -195,7 +195,7 @@ pub(crate) fn readyz(app: &App, query: Option<&str>) -> Answer {
 fn refuse_poisoned(engine: &Engine) -> Result<(), Problem> {
     if engine.stats().poisoned.is_some() {
         let detail = "a storage failure made the server read-only; reads go on, only a restart clears it";
-        return Err(Problem::new(Code::ReadOnly, detail));
+        return Err(read_only(detail));
     }
     Ok(())
 }

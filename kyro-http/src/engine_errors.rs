@@ -1,5 +1,6 @@
 //! What each error of the engine is to a client: the one table from error to answer.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use kyro_engine::{FailedPrecondition, MaintenanceError, ReadError, WriteError};
@@ -25,7 +26,7 @@ impl From<WriteError> for Problem {
             }
             WriteError::StorageFull { .. } => Self::new(Code::InsufficientStorage, detail).retry_after(1),
             WriteError::CommitUnknown { .. } => Self::new(Code::CommitUnknown, detail),
-            WriteError::Poisoned { .. } => Self::new(Code::ReadOnly, detail),
+            WriteError::Poisoned { .. } => read_only(detail),
             WriteError::Unchecked(error) => (&*error).into(),
             WriteError::PreconditionFailed { failed } => preconditions(&failed),
             WriteError::Closed => draining(),
@@ -72,9 +73,7 @@ impl From<MaintenanceError> for Problem {
         match error {
             MaintenanceError::Busy { .. } => Self::new(Code::AlreadyRunning, error.to_string()),
             MaintenanceError::Read(error) => error.into(),
-            MaintenanceError::Poisoned { .. } => {
-                Self::new(Code::ReadOnly, without_directories(&error.to_string()))
-            }
+            MaintenanceError::Poisoned { .. } => read_only(without_directories(&error.to_string())),
             MaintenanceError::Closed => draining(),
             MaintenanceError::Cancelled => Self::new(Code::Cancelled, error.to_string()),
             other => internal(&other),
@@ -90,6 +89,11 @@ impl From<FrameError> for Problem {
         };
         Self::new(code, error.to_string())
     }
+}
+
+/// Only a restart clears it: whoever tries again is to leave time for one.
+pub(crate) fn read_only(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(Code::ReadOnly, detail).retry_after(30)
 }
 
 fn draining() -> Problem {

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kyro_engine::{CloseError, Engine, MaintenanceError, OpenError};
+use kyro_engine::{CloseError, Engine, MaintenanceError, OpenError, Options};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -59,6 +60,16 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
+    serve_engine(config, |dir, options| Engine::open(dir, options), stop, listening).await
+}
+
+/// As [`serve`], with the engine that `open` gives.
+async fn serve_engine(
+    config: Config,
+    open_engine: impl FnOnce(&Path, Options) -> Result<Engine, OpenError> + Send + 'static,
+    stop: impl Future<Output = ()>,
+    listening: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
     let bound = TcpListener::bind(&config.addresses[..]).await;
     let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) =
@@ -74,7 +85,7 @@ pub(crate) async fn serve(
 
     let mut stop = pin!(stop);
     let engine = tokio::select! {
-        engine = open(&app, &config.data_dir, config.options, config.warm_on_start) => engine?,
+        engine = open(&app, &config.data_dir, config.options, config.warm_on_start, open_engine) => engine?,
         () = stop.as_mut() => {
             // Recovery may be broken off anywhere: the next open starts it again.
             tracing::info!("stopped before the database was open");
@@ -107,14 +118,15 @@ pub(crate) async fn serve(
 
 async fn open(
     app: &Arc<App>,
-    dir: &std::path::Path,
-    mut options: kyro_engine::Options,
+    dir: &Path,
+    mut options: Options,
     warm_up: bool,
+    open_engine: impl FnOnce(&Path, Options) -> Result<Engine, OpenError> + Send + 'static,
 ) -> Result<Engine, ServeError> {
     let (progress_app, dir) = (Arc::clone(app), dir.to_owned());
     options.on_progress = Some(Arc::new(move |progress| progress_app.progress(progress)));
     let engine = spawn_blocking(move || {
-        let engine = Engine::open(&dir, options)?;
+        let engine = open_engine(&dir, options)?;
         if warm_up {
             engine.warm_up()?;
         }
@@ -228,3 +240,6 @@ fn turn_away(app: &App, socket: &TcpStream, reason: Cut, limit: u32) {
         );
     }
 }
+
+#[cfg(test)]
+mod poisoned;
