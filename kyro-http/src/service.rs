@@ -105,7 +105,14 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             Err(problem) => return Reply::Now(Some(exchange.finish(connection, Err(problem)))),
         };
         let key = exchange.key;
-        let lookup = exchange.timed.filter(|(_, weight)| *weight == SAMPLE).map(|_| Instant::now());
+        let lookup = match exchange.timed {
+            Some((_, SAMPLE)) => Some(Instant::now()),
+            // Each is timed, as for the access log; of the reads still only some are looked at.
+            Some(_) if route.reads_one_key(&head.method) && connection.is_sampled(SAMPLE) => {
+                Some(Instant::now())
+            }
+            _ => None,
+        };
         if let Some(answer) = answer_now(&connection.app, route, key, &mut head) {
             if let Some(start) = lookup {
                 cold::look();

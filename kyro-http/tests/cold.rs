@@ -1,9 +1,10 @@
 //! Reads of what is not in memory: another thread waits for the disk, the connection's own task answers the rest.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on fails")]
 
 mod running;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use running::{Server, fresh};
@@ -17,7 +18,7 @@ fn value(key: u64) -> String {
 }
 
 /// A server that was started over what another one wrote: nothing of it has been read yet.
-fn cold_server(dir: &std::path::Path) -> Server {
+fn cold_server(dir: &std::path::Path, arguments: &[&str]) -> Server {
     let server = Server::start(dir);
     for key in 0..KEYS {
         server.put(key, &value(key));
@@ -25,13 +26,13 @@ fn cold_server(dir: &std::path::Path) -> Server {
     assert_eq!(server.post("/v1/snapshot", "").status, 200);
     assert_eq!(server.metric(COLD), 0, "what was just written is in memory");
     assert_eq!(server.stop().0, 0);
-    Server::start(dir)
+    Server::start_with(dir, arguments)
 }
 
 #[test]
 fn the_first_read_waits_elsewhere_and_the_next_is_answered_at_once() {
     let (_parent, dir) = fresh();
-    let server = cold_server(&dir);
+    let server = cold_server(&dir, &[]);
     let targets =
         ["/v1/get_fast/3", "/v1/lookup_fast/5", "/v1/kv/7", "/v1/lookup?key=9", "/v1/lookup_raw?key=11"];
     for (done, target) in targets.iter().enumerate() {
@@ -64,7 +65,7 @@ fn the_first_read_waits_elsewhere_and_the_next_is_answered_at_once() {
 #[test]
 fn what_was_warmed_up_written_or_never_there_needs_no_other_thread() {
     let (_parent, dir) = fresh();
-    let server = cold_server(&dir);
+    let server = cold_server(&dir, &[]);
     assert_eq!(server.post("/v1/warmup", "").status, 200);
     server.put(3, "new");
     server.put(1000, "new");
@@ -81,7 +82,7 @@ fn what_was_warmed_up_written_or_never_there_needs_no_other_thread() {
 #[test]
 fn a_put_that_asks_whether_there_is_a_value_does_not_ask_the_disk_on_its_way() {
     let (_parent, dir) = fresh();
-    let server = cold_server(&dir);
+    let server = cold_server(&dir, &[]);
     assert_eq!(server.connect().request("PUT", "/v1/kv/5", &[], b"x").status, 200, "there was a value");
     assert_eq!(server.metric(COLD), 1);
     assert_eq!(server.connect().request("PUT", "/v1/kv/5", &[], b"y").status, 200);
@@ -91,7 +92,7 @@ fn a_put_that_asks_whether_there_is_a_value_does_not_ask_the_disk_on_its_way() {
 #[test]
 fn pipelined_reads_keep_their_order_where_some_are_cold() {
     let (_parent, dir) = fresh();
-    let server = cold_server(&dir);
+    let server = cold_server(&dir, &[]);
     let mut connection = server.connect();
     let mut requests = String::new();
     for key in (0..KEYS).chain(0..KEYS) {
@@ -104,6 +105,81 @@ fn pipelined_reads_keep_their_order_where_some_are_cold() {
         assert_eq!(connection.raw(b"").unwrap().text(), value(key));
     }
     assert!((1..=KEYS).contains(&server.metric(COLD)));
+}
+
+/// Has the kernel give up the pages of a process's mapped runs, and prints how many KiB of them are left in memory.
+const EVICT: &str = r#"
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+pid = int(sys.argv[1])
+class Part(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+runs = [line.split()[0] for line in open(f"/proc/{pid}/maps") if line.rstrip().endswith(".run")]
+handle = libc.syscall(434, pid, 0)  # pidfd_open
+PAGEOUT, failed = 21, handle < 0
+for area in runs:
+    start, end = (int(number, 16) for number in area.split("-"))
+    part = Part(start, end - start)
+    failed |= libc.syscall(440, handle, ctypes.byref(part), 1, PAGEOUT, 0) < 0  # process_madvise
+if failed or not runs:
+    sys.exit(f"cannot: {os.strerror(ctypes.get_errno())}, {len(runs)} runs")
+left, inside = 0, False
+for line in open(f"/proc/{pid}/smaps"):
+    first = line.split()[0]
+    if "-" in first:
+        inside = first in runs
+    elif inside and first == "Rss:":
+        left += int(line.split()[1])
+print(left)
+"#;
+
+/// Evicts the server's runs; `None` where this system does not let one process do so with another.
+fn evict(server: &Server) -> Option<u64> {
+    let output = Command::new("python3").args(["-c", EVICT, &server.pid().to_string()]).output().ok()?;
+    if !output.status.success() {
+        eprintln!("not run: {}", String::from_utf8_lossy(&output.stderr).trim());
+        return None;
+    }
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+}
+
+/// The flag that tells what was read does not know what the kernel gave up since: a worker finds out by having waited,
+/// and from then on asks.
+#[test]
+fn what_the_kernel_gave_up_is_read_by_another_thread() {
+    for log in ["off", "all"] {
+        let (_parent, dir) = fresh();
+        let server = cold_server(&dir, &["--access-log", log]);
+        assert_eq!(server.post("/v1/warmup", "").status, 200);
+        let mut connection = server.connect();
+        let mut get = |key: u64| {
+            let answer = connection.request("GET", &format!("/v1/get_fast/{key}"), &[], b"");
+            assert_eq!((answer.status, answer.text()), (200, value(key)), "{key}");
+        };
+        (0..40).for_each(|n| get(n % KEYS));
+        assert_eq!(server.metric(COLD), 0, "all of it is in memory, and a worker has looked");
+        let Some(left) = evict(&server) else { return };
+        assert!(left < 64, "{left} KiB of the runs are still mapped");
+        let start = Instant::now();
+        let mut round = 0;
+        while server.metric(COLD) == 0 {
+            assert!(start.elapsed() < running::PATIENCE, "no worker asks the kernel, after {round} rounds");
+            // The worker waits for a page, and sees at its next sample that it did.
+            evict(&server);
+            (0..17).for_each(|_| get(round % KEYS));
+            // From then on, for a second, it asks: this one is not in memory.
+            evict(&server);
+            get((round + 7) % KEYS);
+            round += 1;
+        }
+        // All routes of one key have the right answer on that way too.
+        for target in ["/v1/lookup_fast/3", "/v1/kv/5", "/v1/lookup?key=9", "/v1/lookup_raw?key=11"] {
+            evict(&server);
+            get(1);
+            assert!([200, 204].contains(&server.get(target).status), "{target}");
+        }
+        assert_eq!(server.stop().0, 0);
+    }
 }
 
 #[test]
