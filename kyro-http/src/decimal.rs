@@ -18,15 +18,30 @@ pub(crate) enum NotU64 {
 /// Reads decimal digits, and nothing else: no sign, space, fraction, exponent or separator. Leading zeros are
 /// allowed, as they change no value.
 pub(crate) fn parse_u64(text: &str) -> Result<u64, NotU64> {
-    let bytes = text.as_bytes();
-    if bytes.is_empty() {
+    if text.is_empty() {
         return Err(NotU64::Empty);
     }
-    if !bytes.iter().all(u8::is_ascii_digit) {
+    let mut number = 0_u64;
+    // So many digits always fit: they are read and checked in one pass.
+    let (first, rest) = text.as_bytes().split_at(text.len().min(DIGITS_THAT_FIT));
+    for byte in first {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return Err(reason(text));
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    if rest.is_empty() {
+        return Ok(number);
+    }
+    if !rest.iter().all(u8::is_ascii_digit) {
         return Err(reason(text));
     }
     text.parse().map_err(|_| NotU64::TooLarge)
 }
+
+/// Every number of so many decimal digits is below 2^64.
+const DIGITS_THAT_FIT: usize = 19;
 
 fn reason(text: &str) -> NotU64 {
     let digits = text.strip_prefix('-').unwrap_or(text);

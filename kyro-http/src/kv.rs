@@ -5,11 +5,11 @@ use std::str;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use crate::answer::{self, Answer, OCTETS};
+use crate::answer::{self, Answer, OCTETS_VALUE};
 use crate::app::App;
 use crate::body::Body;
 use crate::call::Call;
@@ -76,7 +76,7 @@ fn octets(body: Option<Body>, head: &mut Parts) -> Response<Body> {
     let Some(body) = body else { return answer::empty(StatusCode::NOT_FOUND) };
     let mut headers = mem::take(&mut head.headers);
     headers.clear();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTETS));
+    headers.insert(CONTENT_TYPE, OCTETS_VALUE.clone());
     let mut response = Response::new(body);
     *response.headers_mut() = headers;
     response

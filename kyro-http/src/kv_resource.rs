@@ -13,7 +13,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response};
 use kyro_engine::Condition;
 
-use crate::answer::{self, Answer, OCTETS};
+use crate::answer::{self, Answer, BYTES_VALUE, JSON_VALUE, OCTETS_VALUE};
 use crate::app::App;
 use crate::body::Body;
 use crate::call::{Call, refuse_encoding};
@@ -51,9 +51,9 @@ pub(crate) fn get(app: &App, key: Result<u64, FieldError>, head: &mut Parts) -> 
             .map(|value| Box::new((CONTENT_RANGE, value))),
         ..Problem::new(Code::RangeNotSatisfiable, format!("the value has {length} bytes"))
     })?;
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTETS));
+    headers.insert(CONTENT_TYPE, OCTETS_VALUE.clone());
     headers.insert(ETAG, tag);
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(ACCEPT_RANGES, BYTES_VALUE.clone());
     let Some(range) = range else { return Ok(response(StatusCode::OK, headers, value)) };
     let text = format!("bytes {}-{}/{length}", range.start, range.end - 1);
     if let Ok(text) = HeaderValue::from_str(&text) {
@@ -111,7 +111,7 @@ fn precondition(problem: Problem) -> Problem {
 /// The answer to a write. It takes the request's header map: its memory is there already.
 fn written(mut headers: HeaderMap, offset: u64, status: StatusCode) -> Response<Body> {
     headers.clear();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, JSON_VALUE.clone());
     headers.insert(ETAG, tag(offset));
     response(status, headers, answer::offset_document(offset))
 }
@@ -218,6 +218,9 @@ fn wanted(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result
 /// The part of the value that is asked for; `Err` where the value has no such part. A header that is no single range
 /// of bytes is ignored, as is one whose `If-Range` names another value.
 fn range(headers: &HeaderMap, length: usize, tag: &HeaderValue) -> Result<Option<Range<usize>>, ()> {
+    if headers.len() < 2 {
+        return Ok(None); // nothing beside Host
+    }
     let Some(value) = headers.get(RANGE) else { return Ok(None) };
     if headers.get(IF_RANGE).is_some_and(|wanted| wanted != tag) {
         return Ok(None);
