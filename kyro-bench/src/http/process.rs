@@ -14,8 +14,18 @@ use rustix::thread::CpuSet;
 /// # Errors
 /// What the operating system says.
 pub fn pin(processor: usize) -> io::Result<()> {
+    pin_to(&[processor])
+}
+
+/// As [`pin`], to several.
+///
+/// # Errors
+/// What the operating system says.
+pub fn pin_to(processors: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(processor);
+    for processor in processors {
+        set.set(*processor);
+    }
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 

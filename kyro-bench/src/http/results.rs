@@ -93,8 +93,14 @@ pub struct PutsRow {
     pub http: Spread,
     /// Puts a second of the embedded engine, its threads on the processor that the server has.
     pub embedded: Spread,
-    /// The first over the second, repeat by repeat.
+    /// The first over the second, repeat by repeat: like for like.
     pub ratio: Spread,
+    /// Puts a second of the embedded engine with the client's processor as well.
+    pub embedded_both: Spread,
+    /// The server's over that, repeat by repeat.
+    pub ratio_both: Spread,
+    /// Puts a second if each cost the processor a request to bare hyper and then a put of the embedded engine.
+    pub one_after_the_other: Option<f64>,
     /// Latencies through the server.
     pub latencies: Latencies,
 }
@@ -250,12 +256,31 @@ impl fmt::Display for Results {
             let Spread { median, least, most } = puts.ratio;
             cells.push(format!("{median:.2} ({least:.2}–{most:.2})"));
             table.row(cells);
-            table.row([format!("embedded, {} writers", puts.writers), puts.embedded.to_string()]);
+            let over = |ratio: Spread| {
+                let Spread { median, least, most } = ratio;
+                format!("the server has {median:.2} of it ({least:.2}–{most:.2})")
+            };
+            for (name, rate, ratio) in [
+                ("on the server's processor", puts.embedded, puts.ratio),
+                ("on both processors", puts.embedded_both, puts.ratio_both),
+            ] {
+                let name = format!("embedded, {} writers, {name}", puts.writers);
+                let none = String::new;
+                table.row([name, rate.to_string(), none(), none(), none(), none(), over(ratio)]);
+            }
             writeln!(
                 out,
-                "## durable puts\n\nThe embedded engine has its threads on the processor that the server has, and its \
-                 directory on the same file system.\n\n{table}"
+                "## durable puts\n\nThe embedded engine has its directory on the same file system. Like for like are its \
+                 figures on the server's processor; with both it also has the one that the server's client takes.\n\n{table}"
             )?;
+            if let Some(sum) = puts.one_after_the_other {
+                writeln!(
+                    out,
+                    "\nIf each put cost what a request to bare hyper costs, and then what a put of the embedded engine costs: \
+                     {sum:.0} a second; the server does {:.2} of that.\n",
+                    puts.http.median / sum
+                )?;
+            }
         }
         if !self.idle.is_empty() {
             let mut table = Table::new(["idle connections", "connections", "bytes each"]);

@@ -11,7 +11,7 @@ use kyro_engine::Durability;
 
 use crate::http::bare;
 use crate::http::client::{Client, Load, LoadError, Measured, Source};
-use crate::http::process::{Server, pin, this_program};
+use crate::http::process::{Server, pin, pin_to, this_program};
 use crate::http::results::{IdleRow, OpenLoopRow, PutsRow, RateRow, Results};
 use crate::http::source::{Bare, Offsets, Once, Op, Pick, Requests, Target, Values};
 use crate::http::targets::{MANY, PIPELINED};
@@ -362,30 +362,44 @@ impl Bench<'_> {
         let probe = Load { connections: 1, most: 1, warm_up: Duration::ZERO, ..self.load(&self.kyro) };
         let op = if write(Op::KvPut, &probe).is_ok() { Op::KvPut } else { Op::Put };
         let (mut http, mut embedded, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut embedded_both, mut ratios_both) = (Vec::new(), Vec::new());
+        let (one, two) = (self.plan.server_processor, self.plan.client_processor);
         let mut latencies = histogram();
         for repeat in 0..self.plan.repeats {
             progress.say(&format!("repeat {}: durable puts", repeat + 1));
             let (measured, written) = write(op, &self.load(&self.kyro))?;
             latencies.add(&measured.latencies).map_err(io::Error::other)?;
             self.read_back(&written, values)?;
-            let dir = place.join(format!("embedded-{repeat}"));
-            let rate = self
-                .embedded(&dir, writers)
-                .map_err(|source| HttpBenchError::Engine { doing: "embedded puts", source })?;
             http.push(measured.per_second);
-            embedded.push(rate);
-            ratios.push(measured.per_second / rate);
+            for (processors, rates, ratios) in [
+                (&[one][..], &mut embedded, &mut ratios),
+                (&[one, two], &mut embedded_both, &mut ratios_both),
+            ] {
+                let dir = place.join(format!("embedded-{}-{repeat}", processors.len()));
+                let rate = self
+                    .embedded(&dir, writers, processors)
+                    .map_err(|source| HttpBenchError::Engine { doing: "embedded puts", source })?;
+                rates.push(rate);
+                ratios.push(measured.per_second / rate);
+            }
             progress.step();
         }
-        let spreads = Spread::of(&http).zip(Spread::of(&embedded)).zip(Spread::of(&ratios));
-        results.puts = spreads.map(|((http, embedded), ratio)| PutsRow {
-            route: op.title().to_owned(),
-            writers,
-            http,
-            embedded,
-            ratio,
-            latencies: (&latencies).into(),
-        });
+        let alike = Spread::of(&http).zip(Spread::of(&embedded)).zip(Spread::of(&ratios));
+        let both = Spread::of(&embedded_both).zip(Spread::of(&ratios_both));
+        let bare = results.rates.iter().find(|row| row.name == "bare hyper" && row.depth == 1);
+        let bare = bare.map(|row| row.per_second.median);
+        results.puts =
+            alike.zip(both).map(|(((http, embedded), ratio), (embedded_both, ratio_both))| PutsRow {
+                route: op.title().to_owned(),
+                writers,
+                http,
+                embedded,
+                ratio,
+                embedded_both,
+                ratio_both,
+                one_after_the_other: bare.map(|bare| 1.0 / (1.0 / bare + 1.0 / embedded.median)),
+                latencies: (&latencies).into(),
+            });
         Ok(())
     }
 
@@ -405,10 +419,10 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Puts a second of the engine, with all threads on the server's processor.
-    fn embedded(&self, dir: &Path, threads: usize) -> Result<f64, Failure> {
+    /// Puts a second of the engine, with all threads on these processors.
+    fn embedded(&self, dir: &Path, threads: usize, processors: &[usize]) -> Result<f64, Failure> {
         let work = || -> Result<f64, Failure> {
-            pin(self.plan.server_processor)?;
+            pin_to(processors)?;
             let store = Contender::Kyro.open(dir, Durability::Always)?;
             writers::put(&*store, self.entries, 0, threads, self.plan.length / 10)?;
             let written = writers::put(&*store, self.entries, 1 << 33, threads, self.plan.length)?;
