@@ -15,7 +15,11 @@ const TESTS: &[&str] = &[
     "access",
     "bad_input",
     "streams",
+    "cold",
+    "log",
+    "load_stream",
     "stop",
+    "stop_streams",
     "kill",
     "http_docs",
 ];
