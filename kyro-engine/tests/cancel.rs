@@ -41,7 +41,7 @@ fn files(dir: &Path) -> Vec<std::ffi::OsString> {
     names
 }
 
-fn is_cancelled<T: std::fmt::Debug>(result: Result<T, MaintenanceError>) {
+fn is_cancelled<T: std::fmt::Debug>(result: &Result<T, MaintenanceError>) {
     assert!(matches!(result, Err(MaintenanceError::Cancelled)), "{result:?}");
 }
 
@@ -54,7 +54,7 @@ fn a_cancelled_flush_leaves_everything_as_it_was() {
         let at = Arc::new(Mutex::new(work));
         let (engine, cancel, told) = engine(&dir, &at);
         put(&engine, 0..KEYS);
-        is_cancelled(engine.flush_unless(&cancel));
+        is_cancelled(&engine.flush_unless(&cancel));
         assert!(told.load(Ordering::Relaxed) > 0, "{work} was never begun");
         assert_eq!((engine.stats().runs.len(), files(&dir)), (0, Vec::new()), "{work}");
         assert_eq!(engine.count(..).unwrap(), KEYS);
@@ -74,7 +74,7 @@ fn a_cancelled_flush_is_in_the_log_after_a_crash() {
     let at = Arc::new(Mutex::new("verify"));
     let (engine, cancel, _) = engine(&dir, &at);
     put(&engine, 0..KEYS);
-    is_cancelled(engine.flush_unless(&cancel));
+    is_cancelled(&engine.flush_unless(&cancel));
     engine.close().unwrap();
     drop(engine);
     let engine = Engine::open(&dir, Options::default()).unwrap();
@@ -89,7 +89,7 @@ fn a_cancelled_index_build_keeps_what_was_flushed() {
     let at = Arc::new(Mutex::new("flush"));
     let (engine, cancel, told) = engine(&dir, &at);
     put(&engine, 0..KEYS);
-    is_cancelled(engine.build_index_unless(&cancel));
+    is_cancelled(&engine.build_index_unless(&cancel));
     assert_eq!(engine.stats().runs.len(), 0, "the flush was cut");
     *at.lock().unwrap() = "nothing";
     engine.flush().unwrap();
@@ -98,7 +98,7 @@ fn a_cancelled_index_build_keeps_what_was_flushed() {
     cancel.store(false, Ordering::Release);
     told.store(0, Ordering::Relaxed);
     *at.lock().unwrap() = "count";
-    is_cancelled(engine.build_index_unless(&cancel));
+    is_cancelled(&engine.build_index_unless(&cancel));
     assert!(told.load(Ordering::Relaxed) > 0, "nothing was counted");
     assert_eq!(engine.stats().runs.len(), 2, "what was flushed stays");
     *at.lock().unwrap() = "nothing";
@@ -114,9 +114,9 @@ fn what_nobody_wants_is_not_begun() {
     let (engine, cancel, _) = engine(&place.path().join("db"), &at);
     put(&engine, 0..10);
     cancel.store(true, Ordering::Release);
-    is_cancelled(engine.flush_unless(&cancel));
-    is_cancelled(engine.build_index_unless(&cancel));
-    is_cancelled(engine.compact_unless(&cancel));
+    is_cancelled(&engine.flush_unless(&cancel));
+    is_cancelled(&engine.build_index_unless(&cancel));
+    is_cancelled(&engine.compact_unless(&cancel));
     assert_eq!(engine.stats().runs.len(), 0);
     assert_eq!(engine.flush().unwrap().entries, 10, "the wish was for those calls alone");
 }
