@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{
-    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
     IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use hyper::http::request::Parts;
@@ -133,6 +133,12 @@ fn tag(offset: u64) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from(offset))
 }
 
+/// Whether there is no header beside Host: what small clients send. One without Host (HTTP/1.0) may have another alone.
+#[inline]
+fn asks_for_nothing(headers: &HeaderMap) -> bool {
+    headers.len() < 2 && headers.keys().next().is_none_or(|name| *name == HOST)
+}
+
 /// Which values a condition names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
@@ -156,8 +162,8 @@ struct Conditions {
 
 impl Conditions {
     fn parse(headers: &HeaderMap) -> Result<Self, Problem> {
-        if headers.len() < 2 {
-            return Ok(Self::default()); // nothing beside Host
+        if asks_for_nothing(headers) {
+            return Ok(Self::default());
         }
         Ok(Self {
             matches: wanted(headers, &IF_MATCH, "If-Match")?,
@@ -218,8 +224,8 @@ fn wanted(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result
 /// The part of the value that is asked for; `Err` where the value has no such part. A header that is no single range
 /// of bytes is ignored, as is one whose `If-Range` names another value.
 fn range(headers: &HeaderMap, length: usize, tag: &HeaderValue) -> Result<Option<Range<usize>>, ()> {
-    if headers.len() < 2 {
-        return Ok(None); // nothing beside Host
+    if asks_for_nothing(headers) {
+        return Ok(None);
     }
     let Some(value) = headers.get(RANGE) else { return Ok(None) };
     if headers.get(IF_RANGE).is_some_and(|wanted| wanted != tag) {
@@ -281,6 +287,16 @@ mod tests {
             range(&headers(&[("range", "bytes=0-1"), ("if-range", "\"1\"")]), 10, &tag(1)),
             Ok(Some(0..2))
         );
+    }
+
+    #[test]
+    fn a_condition_that_stands_alone_counts() {
+        let conditions = |pairs| Conditions::parse(&headers(pairs)).ok().unwrap();
+        for none in [&[][..], &[("host", "localhost")]] {
+            assert_eq!((conditions(none).matches, conditions(none).none_match), (None, None));
+        }
+        assert_eq!(conditions(&[("if-match", "\"7\"")]).matches, Some(Wanted::One(Some(7))));
+        assert_eq!(conditions(&[("if-none-match", "*")]).none_match, Some(Wanted::Any));
     }
 
     #[test]

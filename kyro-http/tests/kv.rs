@@ -155,3 +155,20 @@ fn a_counter_that_many_raise_by_conditions_loses_nothing() {
     assert_eq!(server.get("/v1/kv/1").text(), (CLIENTS * EACH).to_string());
     assert_eq!(server.next_offset(), 1 + CLIENTS * EACH);
 }
+
+/// HTTP/1.0 knows no Host: a condition may be the only header there is.
+#[test]
+fn a_condition_without_any_other_header_holds() {
+    let (_parent, dir) = fresh();
+    let server = Server::start(&dir);
+    let offset = server.put(1, "x");
+    let raw = |request: String| server.connect().raw(request.as_bytes()).unwrap();
+    let wrong = raw(format!("DELETE /v1/kv/1 HTTP/1.0\r\nif-match: \"{}\"\r\n\r\n", offset + 1));
+    assert_eq!((wrong.status, wrong.code().as_str()), (412, "precondition_failed"));
+    let same = raw(format!("GET /v1/kv/1 HTTP/1.0\r\nif-none-match: \"{offset}\"\r\n\r\n"));
+    assert_eq!(same.status, 304);
+    let part = raw("GET /v1/kv/1 HTTP/1.0\r\nrange: bytes=0-0\r\n\r\n".to_owned());
+    assert_eq!((part.status, part.text().as_str()), (206, "x"));
+    let deleted = raw(format!("DELETE /v1/kv/1 HTTP/1.0\r\nif-match: \"{offset}\"\r\n\r\n"));
+    assert_eq!(deleted.status, 200, "{}", deleted.text());
+}
