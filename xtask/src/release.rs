@@ -34,7 +34,11 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     if let Some(home) = cargo_home() {
         forget_unpacked(&packages.members, &home.join("registry/src"))?;
     }
-    pack()?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree::root().join("target"), PathBuf::from);
+    let target = std::path::absolute(target)?.join("release-dry-run");
+    forget_built(&target.join("debug/.fingerprint"))?;
+    pack(&target)?;
     semver();
     deny()
 }
@@ -96,11 +100,20 @@ fn forget_unpacked(members: &[Member], unpacked: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Removes the marks of what an earlier packing built of these crates, for the same reason; what they depend on stays.
+fn forget_built(fingerprints: &Path) -> std::io::Result<()> {
+    let Ok(built) = fs::read_dir(fingerprints) else { return Ok(()) };
+    for mark in built.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("kyro-")) {
+        fs::remove_dir_all(mark.path())?;
+    }
+    Ok(())
+}
+
 /// Packs every published crate and builds it from its package alone: cargo lays the packages over the registry, so that each
 /// is built with those of the others, not with their directories.
-fn pack() -> Outcome {
+fn pack(target: &Path) -> Outcome {
     let mut cargo = tree::cargo();
-    cargo.arg("package");
+    cargo.arg("package").arg("--target-dir").arg(target);
     for name in PUBLISHED {
         cargo.args(["-p", name]);
     }
@@ -223,6 +236,14 @@ mod tests {
         forget_unpacked(&packages.members, &unpacked).unwrap();
         assert!(!stale.exists() && others.iter().all(|dir| dir.is_dir()));
         forget_unpacked(&packages.members, &unpacked.join("nowhere")).unwrap();
+        // Of what was built, these crates alone.
+        let marks = ["kyro-snapshot-1a05", "serde-3c00"].map(|name| unpacked.join("marks").join(name));
+        for mark in &marks {
+            fs::create_dir_all(mark).unwrap();
+        }
+        forget_built(&unpacked.join("marks")).unwrap();
+        assert!(!marks[0].exists() && marks[1].is_dir());
+        forget_built(&unpacked.join("nowhere")).unwrap();
         fs::remove_dir_all(&unpacked).unwrap();
     }
 
