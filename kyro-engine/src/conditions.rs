@@ -26,6 +26,7 @@ impl Condition {
         match self {
             Self::Absent => offset.is_none(),
             Self::Present => offset.is_some(),
+            Self::Offset(_) if cfg!(mutant = "stale_offset_is_present") => offset.is_some(),
             Self::Offset(expected) => offset == Some(expected),
         }
     }

@@ -101,6 +101,11 @@ impl Running {
         drop((flushing, merging));
         self.committer.join().ok();
         self.preallocator.join().ok();
+        if matches!(closed, Some(Ok(()))) {
+            // One that was prepared too late to be used. Best effort: it is space, and no part of the log.
+            let slack = kyro_wal::Options::default().close_slack_bytes;
+            kyro_wal::remove_spare(&*shared.storage, &shared.wal_dir(), slack).ok();
+        }
         drop(self.lock);
         closed.unwrap_or_else(|| {
             let reason = shared.health.poisoned().unwrap_or_else(|| "the committer stopped".into());

@@ -6,10 +6,13 @@
 
 mod workload;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use kyro_engine::Engine;
 use kyro_engine::storage::SimDisk;
-use workload::{Attempt, Model, Random, batch, check, open, run};
+use workload::{Attempt, DIR, Model, Random, batch, burst, check, open, options, run};
 
 /// How wide the search is; `KYRO_CRASH_SEEDS`, `KYRO_CRASH_STATES` and `KYRO_CRASH_DOUBLE` widen it.
 struct Width {
@@ -191,4 +194,46 @@ fn a_batch_is_whole_or_absent_at_any_cut() {
         }
     }
     assert!(whole > 0 && absent > 0, "{whole} whole, {absent} absent");
+}
+
+/// Three sessions whose closes give space of the log back, cut at every operation: what was acknowledged is there, nothing
+/// is refused, and it closes and opens again.
+#[test]
+fn a_close_that_gives_space_back_can_be_cut_anywhere() {
+    let open = |disk: &SimDisk| {
+        let mut options = options();
+        options.wal_segment_bytes = 512 << 10;
+        Engine::open_on(Arc::new(disk.clone()), Path::new(DIR), options)
+    };
+    let disk = SimDisk::new();
+    disk.record_history();
+    let (mut model, mut random) = (Model::default(), Random(7));
+    for session in 0..3 {
+        let engine = open(&disk).unwrap();
+        burst(&disk, &engine, &mut model, &mut random);
+        if session == 1 {
+            engine.flush().unwrap();
+        }
+        burst(&disk, &engine, &mut model, &mut random);
+        engine.close().unwrap();
+        let files = disk.contents();
+        let log = files.iter().filter(|(path, _)| path.starts_with(Path::new(DIR).join("wal")));
+        let bytes: usize = log.map(|(_, bytes)| bytes.len()).sum();
+        assert!(bytes < 256 << 10, "the log takes {bytes} bytes at rest");
+    }
+    let moments = disk.take_history();
+    assert!(moments.len() > 60, "{}", moments.len());
+    for moment in moments {
+        let (acked, submitted) =
+            (model.acked_before(moment.operation), model.submitted_before(moment.operation));
+        for manner in [0, 1, 2 + moment.operation] {
+            let crashed = moment.disk.crash(manner);
+            let context = format!("cut before operation {}, manner {manner}", moment.operation);
+            let engine = open(&crashed).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
+            let batches = check(&engine, &model, acked, submitted);
+            engine.close().unwrap_or_else(|error| panic!("{context}: close: {error}"));
+            let engine = open(&crashed).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
+            check(&engine, &model, batches, batches);
+        }
+    }
 }

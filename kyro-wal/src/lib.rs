@@ -34,7 +34,7 @@ pub mod storage;
 
 pub use error::{Corruption, Error};
 pub use format::{CHECKSUM_CRC32, FORMAT_VERSION, MAX_FRAME_OFFSETS, MAX_METADATA, SEGMENT_OFFSETS};
-pub use log::{LogStats, Payload, Purged, Spare, SpareJob, Synced, Wal, Written};
+pub use log::{LogStats, Payload, Purged, Spare, SpareJob, Synced, Wal, Written, remove_spare};
 pub use options::{CleanMark, Expected, Identity, Options};
 pub use reader::Reader;
 pub use recovery::{Frame, Recovery, Tail};

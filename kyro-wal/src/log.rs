@@ -6,6 +6,7 @@
 //! that happens), of the group's own size if need be.
 
 mod failure;
+mod give_back;
 mod group;
 mod housekeeping;
 mod live;
@@ -22,7 +23,7 @@ use crate::segment::{self, Segment};
 use crate::storage::{Storage, is_storage_full};
 use crate::{CleanMark, Error, Identity, Options};
 
-pub use crate::spare::{Spare, SpareJob};
+pub use crate::spare::{Spare, SpareJob, remove_spare};
 pub use group::Payload;
 pub(crate) use live::Live;
 pub use stats::{LogStats, Purged, Synced, Written};
@@ -115,6 +116,7 @@ impl Wal {
         let options = options.normalized();
         let plan = rotate::Plan {
             identity,
+            segment_bytes: rotate::first_segment(&options),
             number: 1,
             first_offset,
             offsets: 0,
@@ -289,7 +291,8 @@ impl Wal {
         Ok(true)
     }
 
-    /// Writes what is left of the group, syncs, gives the last group its witness, and says where the log ends.
+    /// Writes what is left of the group, syncs, gives the last group its witness, gives preallocated space back where it
+    /// is worth it ([`Options::close_slack_bytes`]), and says where the log ends.
     ///
     /// The caller stores the mark durably and gives it to [`Recovery::open`](crate::Recovery::open). A log that was
     /// opened and not written to is closed without touching the disk.
@@ -300,6 +303,7 @@ impl Wal {
         self.check_poison()?;
         self.write_group()?;
         self.complete_seal()?;
+        self.give_back()?;
         if !self.live.closed {
             self.confirm()?;
         }

@@ -6,8 +6,9 @@ use crate::format::{FRAME_HEADER, MAX_METADATA, MIN_SEGMENT};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bytes a segment is preallocated with, header and footer included. Rounded up to 4 KiB; at least 16 KiB. A group
-    /// that does not fit gets a segment of its own size. Default 16 MiB.
+    /// Bytes a segment is preallocated with, header and footer included. Rounded up to 4 KiB; at least 16 KiB. The first
+    /// segment that a run begins has 1 MiB at most. A group that does not fit gets a segment of its own size. Default
+    /// 16 MiB.
     pub segment_bytes: u64,
     /// The largest payload of a frame, in bytes, checked before anything is allocated, on reading as well. At most
     /// 1 GiB. Default 64 MiB.
@@ -16,6 +17,10 @@ pub struct Options {
     pub quarantine_bytes: u64,
     /// The most files kept in `quarantine/`; when there are more, the oldest go. Default 16.
     pub quarantine_files: usize,
+    /// The most bytes of preallocated and unused space that a clean close leaves. Where there would be more, the live
+    /// segment is sealed and cut behind its frames, an empty one of 16 KiB follows it, and a spare is removed.
+    /// `u64::MAX` leaves everything as it is. Default 256 KiB.
+    pub close_slack_bytes: u64,
 }
 
 impl Default for Options {
@@ -25,6 +30,7 @@ impl Default for Options {
             max_payload_bytes: 64 << 20,
             quarantine_bytes: 1 << 20,
             quarantine_files: 16,
+            close_slack_bytes: 256 << 10,
         }
     }
 }

@@ -59,6 +59,21 @@ impl SpareJob {
     }
 }
 
+/// Removes the prepared file of a log that is closed, if it is larger than `over_bytes`: as [`Wal::close`](crate::Wal::close) does,
+/// for one whose [`SpareJob`] ended only afterwards. It was never part of the log, and a crash may bring it back.
+///
+/// # Errors
+/// Whatever the file system reports; that there is none is no error.
+pub fn remove_spare(storage: &dyn Storage, dir: &Path, over_bytes: u64) -> io::Result<()> {
+    let path = dir.join(SPARE);
+    let removed =
+        storage.len(&path).and_then(|len| if len > over_bytes { storage.remove(&path) } else { Ok(()) });
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Opens the spare that an earlier run left, if there is one that is good.
 pub(crate) fn adopt(
     storage: &dyn Storage,

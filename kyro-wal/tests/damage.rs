@@ -7,7 +7,7 @@
 mod rig;
 
 use kyro_wal::storage::SimDisk;
-use kyro_wal::{Error, Expected};
+use kyro_wal::{Error, Expected, Options, Wal};
 use rig::*;
 
 /// A log of some small segments, and how its frames may be lost.
@@ -19,10 +19,10 @@ struct Subject {
     confirmed: usize,
 }
 
-/// Three segments; the last one ends as told.
+/// Three segments, and perhaps an empty one; the last one ends as told.
 fn subject(end: End) -> Subject {
     let disk = disk();
-    let mut wal = create(&disk);
+    let mut wal = Wal::create(shared(&disk), dir(), identity(), end.options()).unwrap();
     let mut records = Vec::new();
     for group in 0..9 {
         for _ in 0..2 {
@@ -54,6 +54,12 @@ fn subject(end: End) -> Subject {
             expected.clean = Some(wal.close().unwrap());
             records.len()
         }
+        End::Shortened | End::ShortenedUnmarked => {
+            let mark = wal.close().unwrap();
+            assert_eq!((mark.segment, mark.end), (4, 4096));
+            expected.clean = Some(mark).filter(|_| end == End::Shortened);
+            records.len()
+        }
     };
     Subject { disk, expected, records, confirmed }
 }
@@ -66,15 +72,30 @@ enum End {
     /// The last segment holds nothing.
     Empty,
     EmptyClean,
+    /// A clean close gave space back, and its mark was stored or not.
+    Shortened,
+    ShortenedUnmarked,
 }
 
 impl End {
     fn segments(self) -> u64 {
-        if matches!(self, Self::Empty | Self::EmptyClean) { 4 } else { 3 }
+        if matches!(self, Self::Unconfirmed | Self::Confirmed | Self::Clean) { 3 } else { 4 }
+    }
+
+    fn options(self) -> Options {
+        if matches!(self, Self::Shortened | Self::ShortenedUnmarked) { tight(48 << 10) } else { options() }
     }
 }
 
-const ENDS: [End; 5] = [End::Unconfirmed, End::Confirmed, End::Clean, End::Empty, End::EmptyClean];
+const ENDS: [End; 7] = [
+    End::Unconfirmed,
+    End::Confirmed,
+    End::Clean,
+    End::Empty,
+    End::EmptyClean,
+    End::Shortened,
+    End::ShortenedUnmarked,
+];
 
 #[derive(Debug, Default)]
 struct Count {
@@ -241,7 +262,7 @@ fn a_frame_moved_repeated_or_taken_from_elsewhere() {
     let other = {
         let disk = disk();
         let identity = kyro_wal::Identity { uuid: *b"another database", epoch: 1 };
-        let mut wal = kyro_wal::Wal::create(shared(&disk), dir(), identity, options()).unwrap();
+        let mut wal = Wal::create(shared(&disk), dir(), identity, options()).unwrap();
         for _ in 0..6 {
             commit(&mut wal);
         }

@@ -84,7 +84,7 @@ fn run(disk: &SimDisk) -> Run {
     let mut run = Run::default();
     let mut wal = None;
     for _ in 0..3 {
-        if let Ok(created) = Wal::create(shared(disk), dir(), identity(), options()) {
+        if let Ok(created) = Wal::create(shared(disk), dir(), identity(), tight(48 << 10)) {
             wal = Some(created);
             break;
         }
@@ -95,7 +95,7 @@ fn run(disk: &SimDisk) -> Run {
         if step % 34 == 33 {
             // The process dies, and the next one opens the log while the faults go on.
             drop(wal);
-            match recover(disk, run.expected.unwrap_or_else(expected)) {
+            match recover_with(disk, run.expected.unwrap_or_else(expected), tight(48 << 10)) {
                 Ok((read, opened, _)) => {
                     run.adopt(&read);
                     wal = opened;

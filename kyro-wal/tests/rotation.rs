@@ -167,3 +167,71 @@ fn a_log_starts_and_goes_on_at_a_given_offset() {
     assert_eq!(read, [(1000, b"first".to_vec()), (2000, b"second".to_vec())]);
     assert_eq!((tail, wal.next_offset()), (Tail::Clean, 1 << 40));
 }
+
+#[test]
+fn a_clean_close_gives_back_what_it_does_not_need() {
+    let disk = disk();
+    let segment_bytes = 4 << 20;
+    let mut options = options();
+    options.segment_bytes = segment_bytes;
+    let mut wal = Wal::create(shared(&disk), dir(), identity(), options.clone()).unwrap();
+    let mut records = vec![commit(&mut wal), commit(&mut wal)];
+    assert_eq!(wal.stats().bytes, 1 << 20, "the first segment of a run is small");
+    assert!(wal.spare_job().is_none(), "nor is there a spare yet");
+    wal.append(1, &[7; 300 << 10]).unwrap();
+    records.push(Record { first_offset: 2, count: 1, payload: vec![7; 300 << 10] });
+    wal.write_group().unwrap();
+    let spare = wal.spare_job().unwrap().run().unwrap();
+    wal.accept_spare(spare);
+    assert_eq!(disk.read(&dir().join("spare.ready")).unwrap().len() as u64, segment_bytes);
+    let mark = wal.close().unwrap();
+    assert_eq!((mark.segment, mark.end, mark.next_offset), (2, 4096, 3));
+    let sizes = || disk.contents().into_iter().map(|(path, bytes)| (path, bytes.len())).collect::<Vec<_>>();
+    assert_eq!(sizes(), [(segment(1), 312 << 10), (segment(2), 16 << 10)], "no more than this, and no spare");
+    // It opens with the mark and without it, and takes frames in a segment of full size.
+    let (read, wal, tail) = recover_with(&disk.fork(), with_mark(mark), options.clone()).unwrap();
+    assert_eq!((&read, tail, wal.next_offset()), (&records, Tail::Clean, 3));
+    drop(wal);
+    let (read, mut wal, _) = recover_with(&disk.fork(), expected(), options.clone()).unwrap();
+    assert_eq!((&read, wal.next_offset()), (&records, 3 + SEGMENT_OFFSETS));
+    (_, wal, _) = recover_with(&disk, with_mark(mark), options.clone()).unwrap();
+    records.push(commit(&mut wal));
+    assert_eq!((records[3].first_offset, wal.stats().last_segment), (3, 3));
+    wal.rotate().unwrap();
+    assert_eq!(disk.read(&segment(4)).unwrap().len() as u64, segment_bytes);
+    let mark = wal.close().unwrap();
+    // A close without a write in between has nothing to give back.
+    let before = disk.contents();
+    let (read, wal, _) = recover_with(&disk, with_mark(mark), options).unwrap();
+    assert_eq!(read, records);
+    assert_eq!((wal.close().unwrap(), disk.contents()), (mark, before));
+}
+
+#[test]
+fn a_close_without_room_for_another_segment_leaves_the_file_as_long_as_it_is() {
+    let disk = disk();
+    let mut wal = Wal::create(shared(&disk), dir(), identity(), tight(96 << 10)).unwrap();
+    let record = commit(&mut wal);
+    disk.set_capacity(Some(100 << 10));
+    let mark = wal.close().unwrap();
+    assert_eq!((mark.segment, disk.read(&segment(1)).unwrap().len()), (1, 96 << 10));
+    let (read, _, tail) = recover(&disk, with_mark(mark)).unwrap();
+    assert_eq!((read, tail), (vec![record], Tail::Clean));
+}
+
+#[test]
+fn a_log_whose_slack_is_small_is_closed_in_place() {
+    let disk = disk();
+    let mut wal = create(&disk);
+    commit(&mut wal);
+    drop(wal.spare_job().unwrap().run().unwrap());
+    let mark = wal.close().unwrap();
+    assert_eq!(mark.segment, 1);
+    assert_eq!(disk.read(&segment(1)).unwrap().len(), 16 << 10);
+    let spare = dir().join("spare.ready");
+    kyro_wal::remove_spare(&disk, dir(), 16 << 10).unwrap();
+    assert!(disk.read(&spare).is_ok(), "it is not larger than that");
+    kyro_wal::remove_spare(&disk, dir(), (16 << 10) - 1).unwrap();
+    assert!(disk.read(&spare).is_err());
+    kyro_wal::remove_spare(&disk, dir(), 0).unwrap();
+}

@@ -42,6 +42,7 @@ const TORN: &str = "it_is_cut_at_whichever_byte_it_was_torn";
 const STALE: &str = "stale_frames_behind_the_tail_prove_nothing";
 const REFUSED: &str = "a_refused_frame_in_the_place_of_its_retry_is_damage";
 const SYNC: &str = "after_a_failed_sync_the_tail_is_written_again";
+const MODEL: &str = "every_step_leaves_what_the_model_says";
 const ENGINE_CUT: &str = "nothing_acknowledged_is_lost_at_any_cut";
 
 /// Where the faults are built, and what tells the wrapper which one.
@@ -100,6 +101,14 @@ const MUTANTS: &[Mutant] = &[
     mutant("trust_visible_footer", "a footer that was read is taken to be durable", WAL, "faults", FAULT),
     mutant("trust_visible_name", "a name that was read is taken to be durable", WAL, "faults", FAULT),
     mutant("trust_page_cache", "the tail is served as read, without writing it again", WAL, "faults", FAULT),
+    mutant("stale_offset_is_present", "a condition on an old offset holds", ENGINE, "model", MODEL),
+    mutant(
+        "cut_before_successor",
+        "a clean close cuts its segment before another is there",
+        WAL,
+        "crash",
+        LOG_CUT,
+    ),
 ];
 
 /// Builds and tests every mutant, or those whose name holds one of the arguments, and prints the table.
@@ -203,8 +212,9 @@ mod tests {
         let source =
             |path: &str| tree.files.iter().find(|file| file.path == path).and_then(|file| file.text.clone());
         for mutant in MUTANTS {
-            let path = format!("{}/tests/{}.rs", mutant.package, mutant.binary);
-            let text = source(&path).unwrap_or_else(|| panic!("{path} is missing"));
+            let path = format!("{}/tests/{}", mutant.package, mutant.binary);
+            let text = [format!("{path}.rs"), format!("{path}/main.rs")].iter().find_map(|path| source(path));
+            let text = text.unwrap_or_else(|| panic!("{path} is missing"));
             assert!(text.contains(&format!("fn {}(", mutant.test)), "{path} has no {}", mutant.test);
         }
         let mut seeded = Vec::new();

@@ -197,10 +197,12 @@ impl Committer {
         }
         // What cannot be removed now is history that is kept a little longer.
         let purged = wal.purge_before(before);
+        // What was written while the flush ran is new.
+        let new = wal.segments_above(manifest.current().wal.replay_from);
         self.publish_log_stats();
         let commits = &self.shared.commits;
         let left = commits.wal_segments.load(Ordering::Relaxed);
-        commits.wal_segments_kept.store(left, Ordering::Relaxed);
+        commits.wal_segments_kept.store(left.saturating_sub(new), Ordering::Relaxed);
         match purged {
             Ok(purged) => Ok(Purged { segments: purged.segments }),
             Err(kyro_wal::Error::Io { action, path, source }) => {

@@ -82,10 +82,20 @@ impl Wal {
         Ok(purged)
     }
 
+    /// How many segments hold only offsets above this one.
+    pub fn segments_above(&self, offset: u64) -> u64 {
+        let firsts = self.sealed.iter().map(|sealed| sealed.first_offset);
+        let firsts = firsts.chain([self.live.segment.header.first_offset]);
+        firsts.filter(|first_offset| *first_offset > offset).count() as u64
+    }
+
     /// The job of preparing the next segment's file, if it is to be done: to be run on another thread, so that the
-    /// next rotation writes no zeros. `None` while a spare waits, or a job or its outcome is still held somewhere.
+    /// next rotation writes no zeros. `None` while a spare waits, while a job or its outcome is still held somewhere, and
+    /// until a quarter of a live segment that is smaller than the next will be is used.
     pub fn spare_job(&self) -> Option<SpareJob> {
-        if self.spare.is_some() || !self.no_spare_job_runs() || self.poisoned.is_some() {
+        let live = &self.live;
+        let early = live.segment.len < self.options.segment_bytes && live.place.at < live.segment.len / 4;
+        if early || self.spare.is_some() || !self.no_spare_job_runs() || self.poisoned.is_some() {
             return None;
         }
         Some(SpareJob {

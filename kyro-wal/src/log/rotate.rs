@@ -14,9 +14,15 @@ use crate::{Error, Identity, Options, scan};
 
 use super::{Live, Sealed, Unsealed, Wal};
 
+/// Bytes of the first segment of a run, at most: many runs need no more, and the first write does not wait for a whole
+/// segment of zeros.
+const FIRST_SEGMENT: u64 = 1 << 20;
+
 /// What a new segment is to be.
 pub(super) struct Plan<'a> {
     pub(super) identity: Identity,
+    /// Its length, when the group does not need more.
+    pub(super) segment_bytes: u64,
     pub(super) number: u64,
     pub(super) first_offset: u64,
     /// Offsets of the group it is made for.
@@ -49,6 +55,20 @@ impl Failure {
 impl Wal {
     /// Begins a new segment for a group of this size, and seals the live one.
     pub(super) fn rotate_for(&mut self, group_bytes: u64, offsets: u64) -> Result<(), Error> {
+        let segment_bytes =
+            if self.live.closed { first_segment(&self.options) } else { self.options.segment_bytes };
+        self.rotate_into(segment_bytes, self.live.closed, group_bytes, offsets)
+    }
+
+    /// As [`rotate_for`](Self::rotate_for), into a segment of `segment_bytes` where the group has room in it. `exact` cuts
+    /// the live segment behind its frames however little that saves.
+    pub(super) fn rotate_into(
+        &mut self,
+        segment_bytes: u64,
+        exact: bool,
+        group_bytes: u64,
+        offsets: u64,
+    ) -> Result<(), Error> {
         self.complete_seal()?;
         self.sync()?;
         let place = self.live.place;
@@ -58,8 +78,7 @@ impl Wal {
             next_offset: place.next_offset,
             checksum: place.chain,
         };
-        let exact = self.live.closed;
-        let live = self.make_segment(predecessor, false, group_bytes, offsets)?;
+        let live = self.make_segment(predecessor, false, segment_bytes, group_bytes, offsets)?;
         let before = std::mem::replace(&mut self.live, live);
         self.sealed.push_back(Sealed::of(&before.segment, place.next_offset));
         self.unsealed = Some(Unsealed { live: before, exact });
@@ -71,11 +90,13 @@ impl Wal {
         &mut self,
         predecessor: Predecessor,
         truncates: bool,
+        segment_bytes: u64,
         group_bytes: u64,
         offsets: u64,
     ) -> Result<Live, Error> {
         let plan = Plan {
             identity: self.identity,
+            segment_bytes,
             number: self.live.segment.number() + 1,
             first_offset: self.next_offset,
             offsets,
@@ -84,7 +105,7 @@ impl Wal {
             truncates,
             metadata: &self.metadata,
         };
-        let spare = if capacity(&self.options, group_bytes) == self.options.segment_bytes {
+        let spare = if plan.capacity() == self.options.segment_bytes {
             self.spare.take_if(|spare| spare.bytes == self.options.segment_bytes)
         } else {
             None
@@ -124,9 +145,16 @@ impl Wal {
     }
 }
 
-fn capacity(options: &Options, group_bytes: u64) -> u64 {
-    let needed = 2 * BLOCK as u64 + FRAME_HEADER as u64 + group_bytes;
-    options.segment_bytes.max(needed.next_multiple_of(BLOCK as u64))
+impl Plan<'_> {
+    fn capacity(&self) -> u64 {
+        let needed = 2 * BLOCK as u64 + FRAME_HEADER as u64 + self.group_bytes;
+        self.segment_bytes.max(needed.next_multiple_of(BLOCK as u64))
+    }
+}
+
+/// Length of the first segment of a run.
+pub(super) fn first_segment(options: &Options) -> u64 {
+    options.segment_bytes.min(FIRST_SEGMENT)
 }
 
 /// Makes a segment's file and its name durable. `may_adopt` says that nobody else is working on a spare.
@@ -138,7 +166,7 @@ pub(super) fn make(
     spare: Option<Spare>,
     may_adopt: bool,
 ) -> Result<Live, Failure> {
-    let capacity = capacity(options, plan.group_bytes);
+    let capacity = plan.capacity();
     let may_adopt = may_adopt && capacity == options.segment_bytes;
     let (file, from) = match spare {
         Some(spare) => (spare.file, spare.path),

@@ -43,7 +43,7 @@ impl Wal {
         let place = self.find_cut(&segment, last_offset)?;
         let predecessor =
             Predecessor { number, end: place.at, next_offset: place.next_offset, checksum: place.chain };
-        let live = self.make_segment(predecessor, true, 0, 0)?;
+        let live = self.make_segment(predecessor, true, self.options.segment_bytes, 0, 0)?;
         // From here on the cut is durable.
         let removed = std::mem::replace(&mut self.live, live);
         self.sealed.push_back(super::Sealed::of(&removed.segment, removed.place.next_offset));

@@ -29,6 +29,13 @@ pub(crate) fn options() -> Options {
     options
 }
 
+/// With segments of this size, of which a clean close gives back what it does not need.
+pub(crate) fn tight(segment_bytes: u64) -> Options {
+    let mut options = options();
+    (options.segment_bytes, options.close_slack_bytes) = (segment_bytes, 0);
+    options
+}
+
 pub(crate) fn identity() -> Identity {
     Identity { uuid: UUID, epoch: 1 }
 }
@@ -101,7 +108,15 @@ pub(crate) fn read(recovery: &mut Recovery) -> Result<Vec<Record>, Error> {
 }
 
 pub(crate) fn recover(disk: &SimDisk, expected: Expected) -> Result<(Vec<Record>, Wal, Tail), Error> {
-    let mut recovery = Recovery::open(shared(disk), dir(), expected, options())?;
+    recover_with(disk, expected, options())
+}
+
+pub(crate) fn recover_with(
+    disk: &SimDisk,
+    expected: Expected,
+    options: Options,
+) -> Result<(Vec<Record>, Wal, Tail), Error> {
+    let mut recovery = Recovery::open(shared(disk), dir(), expected, options)?;
     let records = read(&mut recovery)?;
     let (wal, tail) = recovery.finish(1)?;
     Ok((records, wal, tail))
