@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use kyro_rmi::{Column, Probe, Rmi};
 use kyro_simd::prefetch;
-use kyro_snapshot::{Corrupt, Presence, RecordRef, Run, Stamp, Value, ValueBlocks};
+use kyro_snapshot::{Corrupt, Presence, RecordRef, Run, Value, ValueBlocks};
 
 use crate::counters::{Counters, Event};
 use crate::cursor::Read;
@@ -362,38 +362,16 @@ impl IndexedRun {
         counters: &Counters,
         visit: &mut impl FnMut(EntryRef<'_>, bool) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let walked = if !keys_only {
-            self.run.visit(positions, reverse, goes_on, &mut |RecordRef { key, offset, value }| {
-                let offset = self.offset_of(offset);
-                visit(EntryRef { key, offset, value: value.unwrap_or_default() }, value.is_none())
-            })
-        } else if reverse {
-            self.walk_keys(positions.rev(), goes_on, visit)
+        let mut each = |RecordRef { key, offset, value }: RecordRef<'_>| {
+            let offset = self.offset_of(offset);
+            visit(EntryRef { key, offset, value: value.unwrap_or_default() }, value.is_none())
+        };
+        let walked = if keys_only {
+            self.run.visit_keys(positions, reverse, goes_on, &mut each)
         } else {
-            self.walk_keys(positions, goes_on, visit)
+            self.run.visit(positions, reverse, goes_on, &mut each)
         };
         walked.map_err(|damage| self.corrupt(counters, &damage))
-    }
-
-    #[inline]
-    fn walk_keys(
-        &self,
-        positions: impl Iterator<Item = usize>,
-        goes_on: impl Fn(u64) -> bool,
-        visit: &mut impl FnMut(EntryRef<'_>, bool) -> ControlFlow<()>,
-    ) -> Result<(), Corrupt> {
-        for position in positions {
-            let key = self.run.key(position)?;
-            if !goes_on(key) {
-                break;
-            }
-            let Stamp { offset, is_tombstone } = self.run.stamp(position)?;
-            let offset = self.offset_of(offset);
-            if visit(EntryRef { key, offset, value: &[] }, is_tombstone).is_break() {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// Whether the run may have a version of a key in `from..=to`.

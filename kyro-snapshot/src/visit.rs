@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 use crate::error::Corrupt;
 use crate::format::{MAX_OFFSET, TOMBSTONE};
 use crate::iter::{Record, RecordRef};
-use crate::run::Run;
+use crate::run::{Run, Stamp};
 
 /// Entries that are verified together: few at first, for whoever wants few.
 const FIRST: usize = 32;
@@ -29,10 +29,37 @@ impl<B: AsRef<[u8]>> Run<B> {
         goes_on: impl Fn(u64) -> bool,
         visit: &mut impl FnMut(RecordRef<'_>) -> ControlFlow<()>,
     ) -> Result<(), Corrupt> {
+        self.walk::<true>(range, reverse, goes_on, visit)
+    }
+
+    /// As [`visit`](Self::visit), without reading values: each is empty, or `None` for a tombstone. Damage to values and
+    /// their locators is not met.
+    ///
+    /// # Errors
+    /// As [`visit`](Self::visit).
+    #[inline]
+    pub fn visit_keys(
+        &self,
+        range: Range<usize>,
+        reverse: bool,
+        goes_on: impl Fn(u64) -> bool,
+        visit: &mut impl FnMut(RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Corrupt> {
+        self.walk::<false>(range, reverse, goes_on, visit)
+    }
+
+    #[inline]
+    fn walk<const VALUES: bool>(
+        &self,
+        range: Range<usize>,
+        reverse: bool,
+        goes_on: impl Fn(u64) -> bool,
+        visit: &mut impl FnMut(RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Corrupt> {
         let end = range.end.min(self.len());
         let mut rest = range.start.min(end)..end;
-        if self.is_compressed() {
-            return self.visit_one_by_one(rest, reverse, &goes_on, visit).map(drop);
+        if VALUES && self.is_compressed() {
+            return self.visit_one_by_one::<VALUES>(rest, reverse, &goes_on, visit).map(drop);
         }
         let mut size = FIRST;
         while !rest.is_empty() {
@@ -44,9 +71,9 @@ impl<B: AsRef<[u8]>> Run<B> {
                 std::mem::replace(&mut rest.start, to)..to
             };
             size = (2 * size).min(MOST);
-            if self.touch_entries(&chunk).is_err() {
+            if self.touch_entries::<VALUES>(&chunk).is_err() {
                 // The damage may be in one entry: those before it count.
-                if self.visit_one_by_one(chunk, reverse, &goes_on, visit)?.is_break() {
+                if self.visit_one_by_one::<VALUES>(chunk, reverse, &goes_on, visit)?.is_break() {
                     break;
                 }
                 continue;
@@ -59,7 +86,7 @@ impl<B: AsRef<[u8]>> Run<B> {
                 chunk.start..chunk.start + going_on(ahead.iter(), ahead.last(), &goes_on)
             };
             let all = wanted == chunk;
-            if self.visit_verified(wanted, reverse, visit)?.is_break() || !all {
+            if self.visit_verified::<VALUES>(wanted, reverse, visit)?.is_break() || !all {
                 break;
             }
         }
@@ -68,13 +95,13 @@ impl<B: AsRef<[u8]>> Run<B> {
 
     /// Verifies all that a walk over these entries reads but the values that have locators.
     #[inline]
-    fn touch_entries(&self, entries: &Range<usize>) -> Result<(), Corrupt> {
+    fn touch_entries<const VALUES: bool>(&self, entries: &Range<usize>) -> Result<(), Corrupt> {
         if self.is_verified() {
             return Ok(());
         }
         self.touch_keys(entries.clone())?;
         self.touch(self.offsets_at + 8 * entries.start..self.offsets_at + 8 * entries.end)?;
-        match self.fixed_width {
+        match self.fixed_width.filter(|_| VALUES) {
             Some(width) => {
                 let width = width as usize;
                 self.touch(self.values_at + width * entries.start..self.values_at + width * entries.end)
@@ -84,14 +111,25 @@ impl<B: AsRef<[u8]>> Run<B> {
     }
 
     #[inline]
-    fn visit_verified(
+    fn visit_verified<const VALUES: bool>(
         &self,
         entries: Range<usize>,
         reverse: bool,
         visit: &mut impl FnMut(RecordRef<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Corrupt> {
-        let columns =
+        let mut columns =
             self.keys()[entries.clone()].iter().zip(&self.raw_offsets()[entries.clone()]).map(columns);
+        if !VALUES {
+            let mut each = |(key, word): (u64, u64)| {
+                let value = (word & TOMBSTONE == 0).then_some(&[][..]);
+                visit(RecordRef { key, offset: word & MAX_OFFSET, value })
+            };
+            return Ok(if reverse {
+                columns.rev().try_for_each(each)
+            } else {
+                columns.try_for_each(&mut each)
+            });
+        }
         let Some(width) = self.fixed_width.map(|width| width as usize).filter(|&width| width > 0) else {
             let located = columns.zip(entries).map(|((key, word), index)| {
                 let value = match self.ready_value(index) {
@@ -122,13 +160,28 @@ impl<B: AsRef<[u8]>> Run<B> {
     }
 
     #[cold]
-    fn visit_one_by_one(
+    fn visit_one_by_one<const VALUES: bool>(
         &self,
         entries: Range<usize>,
         reverse: bool,
         goes_on: &impl Fn(u64) -> bool,
         visit: &mut impl FnMut(RecordRef<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Corrupt> {
+        if !VALUES {
+            let mut entries = entries;
+            while let Some(index) = if reverse { entries.next_back() } else { entries.next() } {
+                let key = self.key(index)?;
+                if !goes_on(key) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let Stamp { offset, is_tombstone } = self.stamp(index)?;
+                let value = (!is_tombstone).then_some(&[][..]);
+                if visit(RecordRef { key, offset, value }).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            return Ok(ControlFlow::Continue(()));
+        }
         let mut records = self.range(entries);
         while let Some(record) = if reverse { records.next_back() } else { records.next() } {
             let Record { key, offset, value } = record?;

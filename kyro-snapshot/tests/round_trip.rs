@@ -108,12 +108,20 @@ fn check_visits(run: &Run<Mapping>, rows: &Rows) {
         let most = expected.len() * 2 / 3;
         for reverse in [false, true] {
             let visited = |goes_on: &dyn Fn(u64) -> bool, most: usize| {
-                let mut visited = Vec::new();
+                let (mut visited, mut keys) = (Vec::new(), Vec::new());
+                let visit = &mut |RecordRef { key, offset, value }: RecordRef<'_>| {
+                    keys.push((key, offset, value.map(<[u8]>::len)));
+                    if keys.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                };
+                run.visit_keys(part.clone(), reverse, goes_on, visit).unwrap();
                 let visit = &mut |RecordRef { key, offset, value }: RecordRef<'_>| {
                     visited.push((key, offset, value.map(<[u8]>::to_vec)));
                     if visited.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                 };
                 run.visit(part.clone(), reverse, goes_on, visit).unwrap();
+                let bare =
+                    visited.iter().map(|(key, offset, value)| (*key, *offset, value.as_ref().map(|_| 0)));
+                assert_eq!(keys, bare.collect::<Vec<_>>());
                 visited
             };
             let mut expected = expected.to_vec();
