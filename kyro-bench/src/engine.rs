@@ -7,6 +7,7 @@
 mod asked;
 mod busy;
 mod cell;
+mod compressed;
 pub mod floor;
 mod loads;
 pub(crate) mod measure;
@@ -16,6 +17,7 @@ pub(crate) mod space;
 mod targets;
 
 pub use busy::{BusyRow, Latency};
+pub use compressed::CompressedRow;
 pub use measure::Measure;
 pub use results::{Results, Row, Size};
 pub use run::{EngineBenchError, Part, Plan, run};

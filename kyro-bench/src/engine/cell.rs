@@ -407,7 +407,7 @@ fn two_threads(store: &dyn KeyValue, halves: &[Asked; 2]) -> Result<f64, Failure
 }
 
 /// Compares what a timed run read.
-fn check(answer: &Answer, expected: Expected, who: &str) -> Result<(), WrongSum> {
+pub(super) fn check(answer: &Answer, expected: Expected, who: &str) -> Result<(), WrongSum> {
     let found = Expected { found: answer.found, sum: answer.sum };
     if found == expected { Ok(()) } else { Err(WrongSum { who: who.to_owned(), found, expected }) }
 }

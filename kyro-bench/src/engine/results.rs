@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::compare::Ratio;
 use crate::engine::busy::BusyRow;
+use crate::engine::compressed::{CompressedRow, Shown};
 use crate::engine::measure::Measure;
 use crate::engine::targets::{lost, targets};
 use crate::report::{Excluded, Table};
@@ -82,6 +83,8 @@ pub struct Results {
     pub index_bytes: Vec<(Size, u64)>,
     /// Reads while the engine is busy.
     pub busy: Vec<BusyRow>,
+    /// Reads of compressed values: for each size three ways of keeping them.
+    pub compressed: Vec<Vec<CompressedRow>>,
     /// Ratios that later records are compared by: against the best rival, and against the floor.
     pub ratios: Vec<Ratio>,
     /// What each store was asked for.
@@ -178,6 +181,9 @@ impl fmt::Display for Results {
         }
         for row in &self.busy {
             writeln!(out, "{row}")?;
+        }
+        for rows in &self.compressed {
+            writeln!(out, "{}", Shown(rows))?;
         }
         for (store, terms) in &self.terms {
             writeln!(out, "- {store}: {terms}")?;

@@ -7,12 +7,16 @@ use std::time::Duration;
 use crate::engine::asked::Records;
 use crate::engine::cell::{Cell, WrongSum};
 use crate::engine::results::{Results, Size};
-use crate::engine::{busy, floor, loads};
+use crate::engine::{busy, compressed, floor, loads};
 use crate::kv::{Contender, Failure, NotKept};
 use crate::machine;
 use crate::pages::Pages;
 use crate::progress::Progress;
 use crate::report::Report;
+
+/// Values of text are read from this length on, and of so many records at most.
+const LEAST_TEXT: usize = 64;
+const MOST_TEXTS: u64 = 1_000_000;
 
 /// What to measure, and for how long.
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ pub enum Part {
     Loads,
     /// Reads beside writes and compactions.
     Busy,
+    /// Reads of compressed values, and of the same values uncompressed; of kyro-engine alone.
+    Compressed,
 }
 
 /// Why the benchmark stopped.
@@ -100,6 +106,9 @@ pub fn run(plan: &Plan) -> Result<Report<Results>, EngineBenchError> {
     if has(Part::Busy) {
         steps += 1;
     }
+    let texts = plan.sizes.iter().filter(|size| size.value_bytes >= LEAST_TEXT && size.records <= MOST_TEXTS);
+    let texts: Vec<_> = if has(Part::Compressed) { texts.collect() } else { Vec::new() };
+    steps += texts.len();
     let mut progress = Progress::new(steps as u64);
     let mut results = Results {
         file_system: machine::file_system(place.path()),
@@ -133,6 +142,11 @@ pub fn run(plan: &Plan) -> Result<Report<Results>, EngineBenchError> {
     {
         progress.say(&format!("{size}: reads beside writes and compactions"));
         results.busy.push(busy::measure(plan, size, place.path())?);
+        progress.step();
+    }
+    for &size in texts {
+        progress.say(&format!("{size}: compressed values of text"));
+        results.compressed.push(compressed::measure(plan, size, place.path())?);
         progress.step();
     }
     progress.finish();
