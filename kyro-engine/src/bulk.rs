@@ -13,7 +13,7 @@ use kyro_wal::{Identity, Wal};
 use crate::error::{MaintenanceError, OpenError, ReadError};
 use crate::maintenance::{entry, remove_orphans};
 use crate::manifest::{FILE_NAME, ManifestFile};
-use crate::open::{FIRST_EPOCH, begin, create_dir, lock, log_error, refuse_foreign, wal_options};
+use crate::open::{FIRST_EPOCH, begin, create_dir, empty_log_options, lock, log_error, refuse_foreign};
 use crate::options::Options;
 use crate::run_files::{Task, VersionRef, publish_file, temporary_path};
 use crate::run_writer::RunWriter;
@@ -333,7 +333,7 @@ pub(crate) fn begin_log_at(
     }
     let identity = Identity { uuid: shared.uuid, epoch: FIRST_EPOCH };
     let storage = Arc::clone(&shared.storage);
-    let wal = Wal::create_at(storage, &wal_dir, identity, wal_options(&shared.options), next_offset)
+    let wal = Wal::create_at(storage, &wal_dir, identity, empty_log_options(&shared.options), next_offset)
         .map_err(log_error)?;
     let first_segment = wal.stats().first_segment;
     let mark = wal.close().map_err(log_error)?;

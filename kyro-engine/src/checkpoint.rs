@@ -9,7 +9,7 @@ use kyro_wal::{Identity, Reader, Recovery, Wal};
 use crate::engine::Engine;
 use crate::error::{MaintenanceError, OpenError};
 use crate::manifest::{FILE_NAME, Manifest, ManifestFile, RunEntry};
-use crate::open::{create_dir, log_error, wal_options};
+use crate::open::{create_dir, empty_log_options, log_error, wal_options};
 use crate::pace;
 use crate::run_files::{index_path, load_index, load_run, run_path};
 use crate::shared::{RUNS_DIR, Shared, WAL_DIR};
@@ -187,8 +187,7 @@ impl Copy<'_> {
         let shared = self.shared;
         let end = manifest.wal.replay_from;
         let identity = Identity { uuid: shared.uuid, epoch: manifest.epoch };
-        let create = |first_offset| {
-            let options = wal_options(&shared.options);
+        let create = |options, first_offset| {
             Wal::create_at(Arc::clone(&shared.storage), wal_dir, identity, options, first_offset)
                 .map_err(log_error)
         };
@@ -199,7 +198,7 @@ impl Copy<'_> {
             while let Some(frame) = log.next_frame(end).map_err(log_error)? {
                 let wal = match &mut copy {
                     Some(wal) => wal,
-                    none => none.insert(create(frame.first_offset)?),
+                    none => none.insert(create(wal_options(&shared.options), frame.first_offset)?),
                 };
                 if frame.first_offset != wal.next_offset() {
                     wal.skip_to(frame.first_offset).map_err(log_error)?;
@@ -212,7 +211,7 @@ impl Copy<'_> {
         }
         let mut wal = match copy {
             Some(wal) => wal,
-            None => create(end)?,
+            None => create(empty_log_options(&shared.options), end)?,
         };
         wal.skip_to(end).map_err(log_error)?;
         manifest.wal.first_segment = Some(wal.stats().first_segment);

@@ -249,6 +249,13 @@ pub(crate) fn wal_options(options: &Options) -> kyro_wal::Options {
     wal
 }
 
+/// For a log that gets no frame: the next session begins a segment of its own, and this one is as small as one may be.
+pub(crate) fn empty_log_options(options: &Options) -> kyro_wal::Options {
+    let mut wal = wal_options(options);
+    wal.segment_bytes = 0;
+    wal
+}
+
 /// Makes the log of a new database. Files that are there are what an interrupted beginning left: they hold nothing.
 fn create_log(
     storage: &Arc<dyn Storage>,

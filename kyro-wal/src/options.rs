@@ -19,7 +19,7 @@ pub struct Options {
     pub quarantine_files: usize,
     /// The most bytes of preallocated and unused space that a clean close leaves. Where there would be more, the live
     /// segment is sealed and cut behind its frames, an empty one of 16 KiB follows it, and a spare is removed.
-    /// `u64::MAX` leaves everything as it is. Default 256 KiB.
+    /// `u64::MAX` leaves everything as it is. Default 1 MiB: a first segment stays as it is.
     pub close_slack_bytes: u64,
 }
 
@@ -30,7 +30,7 @@ impl Default for Options {
             max_payload_bytes: 64 << 20,
             quarantine_bytes: 1 << 20,
             quarantine_files: 16,
-            close_slack_bytes: 256 << 10,
+            close_slack_bytes: 1 << 20,
         }
     }
 }

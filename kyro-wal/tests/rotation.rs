@@ -183,22 +183,27 @@ fn a_clean_close_gives_back_what_it_does_not_need() {
     wal.write_group().unwrap();
     let spare = wal.spare_job().unwrap().run().unwrap();
     wal.accept_spare(spare);
-    assert_eq!(disk.read(&dir().join("spare.ready")).unwrap().len() as u64, segment_bytes);
+    wal.rotate().unwrap();
+    assert_eq!(disk.read(&segment(2)).unwrap().len() as u64, segment_bytes);
+    records.push(commit(&mut wal));
+    let spare = wal.spare_job().unwrap().run().unwrap();
+    wal.accept_spare(spare);
     let mark = wal.close().unwrap();
-    assert_eq!((mark.segment, mark.end, mark.next_offset), (2, 4096, 3));
+    assert_eq!((mark.segment, mark.end, mark.next_offset), (3, 4096, 4));
     let sizes = || disk.contents().into_iter().map(|(path, bytes)| (path, bytes.len())).collect::<Vec<_>>();
-    assert_eq!(sizes(), [(segment(1), 312 << 10), (segment(2), 16 << 10)], "no more than this, and no spare");
+    let cut = [(segment(1), 312 << 10), (segment(2), 12 << 10), (segment(3), 16 << 10)];
+    assert_eq!(sizes(), cut, "no more than this, and no spare");
     // It opens with the mark and without it, and takes frames in a segment of full size.
     let (read, wal, tail) = recover_with(&disk.fork(), with_mark(mark), options.clone()).unwrap();
-    assert_eq!((&read, tail, wal.next_offset()), (&records, Tail::Clean, 3));
+    assert_eq!((&read, tail, wal.next_offset()), (&records, Tail::Clean, 4));
     drop(wal);
     let (read, mut wal, _) = recover_with(&disk.fork(), expected(), options.clone()).unwrap();
-    assert_eq!((&read, wal.next_offset()), (&records, 3 + SEGMENT_OFFSETS));
+    assert_eq!((&read, wal.next_offset()), (&records, 4 + SEGMENT_OFFSETS));
     (_, wal, _) = recover_with(&disk, with_mark(mark), options.clone()).unwrap();
     records.push(commit(&mut wal));
-    assert_eq!((records[3].first_offset, wal.stats().last_segment), (3, 3));
+    assert_eq!((records[4].first_offset, wal.stats().last_segment), (4, 4));
     wal.rotate().unwrap();
-    assert_eq!(disk.read(&segment(4)).unwrap().len() as u64, segment_bytes);
+    assert_eq!(disk.read(&segment(5)).unwrap().len() as u64, segment_bytes);
     let mark = wal.close().unwrap();
     // A close without a write in between has nothing to give back.
     let before = disk.contents();

@@ -23,9 +23,9 @@ impl Wal {
             return Ok(());
         }
         if cfg!(mutant = "cut_before_successor") {
-            let cut =
-                live.segment.file.set_len(needed - MIN_SEGMENT).and_then(|()| live.segment.file.sync_all());
-            return cut.map_err(|error| Error::io("cutting", &live.segment.path, error));
+            let file = &live.segment.file;
+            let cut = file.set_len(needed - MIN_SEGMENT).and_then(|()| file.sync_all());
+            cut.map_err(|error| Error::io("cutting", &live.segment.path, error))?;
         }
         match self.rotate_into(MIN_SEGMENT, true, 0, 0) {
             // The log is as it was, and closes where it is.
