@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::error::MaintenanceError;
 use crate::indexed_run::IndexedRun;
@@ -55,9 +56,11 @@ impl Shared {
     /// Flushes, then merges all runs into one without anything overwritten or deleted.
     pub(crate) fn compact(&self) -> Result<CompactReport, MaintenanceError> {
         let before_bytes = self.disk_bytes();
+        let started = Instant::now();
         let merging = self.take_merge_turn()?;
         let flushed = self.take_flush_turn()?.flush()?;
         merging.merge_all()?;
+        self.maintenance.compact_times.observe_time(started.elapsed());
         let view = self.views.pin();
         Ok(CompactReport {
             before_bytes,

@@ -47,6 +47,26 @@ pub(crate) const SYNC_NANOS: &[u64] = &[
     5_000_000_000,
 ];
 
+/// Durations of a flush or of a compaction, in nanoseconds: 1 ms to an hour.
+pub(crate) const WORK_NANOS: &[u64] = &[
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+    60_000_000_000,
+    300_000_000_000,
+    3_600_000_000_000,
+];
+
 /// Fills a [`Histogram`]. Observing costs a search among the bounds and two relaxed additions.
 #[derive(Debug)]
 pub(crate) struct Recorder {

@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
@@ -168,6 +169,7 @@ impl FlushTurn<'_> {
     }
 
     fn flush_frozen(&self, frozen: &Frozen, report: &mut FlushReport) -> Result<(), MaintenanceError> {
+        let started = Instant::now();
         let has_older = !self.shared.views.load().runs.is_empty();
         let sorted = frozen.delta.as_ref().map(|delta| (delta, delta.to_sorted()));
         let versions = sorted.iter().flat_map(|(delta, places)| {
@@ -199,7 +201,10 @@ impl FlushTurn<'_> {
         }
         self.shared.room.changed();
         let stats = &self.shared.maintenance;
-        stats.flushes.fetch_add(u64::from(run.is_some()), Ordering::Relaxed);
+        if run.is_some() {
+            stats.flush_times.observe_time(started.elapsed());
+            stats.flushes.fetch_add(1, Ordering::Relaxed);
+        }
         stats.flushed_at_millis.store(self.shared.millis(), Ordering::Relaxed);
         report.entries += run.as_ref().map_or(0, |run| run.len());
         report.bytes += run.as_ref().map_or(0, |run| run.file_bytes());

@@ -24,10 +24,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kyro_snapshot::Compression;
 use kyro_wal::storage::{RealStorage, Storage};
 
 use crate::batch::{Operation, Operations, PayloadError};
-use crate::open::wal_options;
 use crate::options::{OnProgress, Options};
 use crate::range_tombstones::{RangeEntry, RangeTombstone, RangeTombstones};
 use crate::shared::ProgressMeter;
@@ -51,13 +51,20 @@ pub struct RepairOptions {
     pub memory_bytes: usize,
     /// Size of the new log's segments in bytes. Default 16 MiB.
     pub wal_segment_bytes: u64,
+    /// Whether the values of the new run are compressed: what the old runs were is not asked. Default: not compressed.
+    pub compression: Compression,
     /// Called with the progress. Default: nobody.
     pub on_progress: Option<OnProgress>,
 }
 
 impl Default for RepairOptions {
     fn default() -> Self {
-        Self { memory_bytes: 256 << 20, wal_segment_bytes: 16 << 20, on_progress: None }
+        Self {
+            memory_bytes: 256 << 20,
+            wal_segment_bytes: 16 << 20,
+            compression: Compression::None,
+            on_progress: None,
+        }
     }
 }
 
@@ -66,6 +73,7 @@ impl fmt::Debug for RepairOptions {
         f.debug_struct("RepairOptions")
             .field("memory_bytes", &self.memory_bytes)
             .field("wal_segment_bytes", &self.wal_segment_bytes)
+            .field("compression", &self.compression)
             .finish_non_exhaustive()
     }
 }
@@ -108,6 +116,7 @@ pub fn repair_on(
     let settings = Options {
         on_progress: options.on_progress.clone(),
         wal_segment_bytes: options.wal_segment_bytes,
+        compression: options.compression,
         ..Options::default()
     };
     let source = Source::read(&**storage, dir, &settings, &mut report)?;
@@ -115,7 +124,7 @@ pub fn repair_on(
     let source = source.with_switches(&**storage, dir, &plan, &mut report)?;
     let source = source.with_bounds(&plan, dir, &mut report);
 
-    let mut output = Output::create(storage, into, source.epoch + 1, wal_options(&settings))?;
+    let mut output = Output::create(storage, into, source.epoch + 1, &settings)?;
     let collected = collect(&**storage, &source, &plan, &mut output, options, &mut report)?;
     let Collected { rest, spills, oldest_event, deleted } = collected;
     let kept = source.manifest.iter().flat_map(|manifest| &manifest.ranges).map(RangeEntry::tombstone);

@@ -13,7 +13,7 @@ use crate::ballast::Ballast;
 use crate::counters::Counters;
 use crate::error::MaintenanceError;
 use crate::filters::Filters;
-use crate::histogram::{GROUP_SIZES, Recorder, SYNC_NANOS};
+use crate::histogram::{GROUP_SIZES, Recorder, SYNC_NANOS, WORK_NANOS};
 use crate::manifest::ManifestFile;
 use crate::options::{OnProgress, Options, Progress};
 use crate::queue::Queue;
@@ -225,8 +225,11 @@ impl CommitStats {
 }
 
 /// Numbers of the maintenance.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MaintenanceStats {
+    /// Of flushes that wrote a run, and of compactions of everything.
+    pub(crate) flush_times: Recorder,
+    pub(crate) compact_times: Recorder,
     pub(crate) flushes: AtomicU64,
     pub(crate) flush_bytes: AtomicU64,
     pub(crate) compactions: AtomicU64,
@@ -236,6 +239,25 @@ pub(crate) struct MaintenanceStats {
     pub(crate) last_index_nanos: AtomicU64,
     /// When the last flush ended, in milliseconds since the opening.
     pub(crate) flushed_at_millis: AtomicU64,
+}
+
+impl Default for MaintenanceStats {
+    fn default() -> Self {
+        let [flushes, flush_bytes, compactions, compaction_read_bytes, compaction_bytes] = Default::default();
+        let [index_builds, last_index_nanos, flushed_at_millis] = Default::default();
+        Self {
+            flush_times: Recorder::new(WORK_NANOS),
+            compact_times: Recorder::new(WORK_NANOS),
+            flushes,
+            flush_bytes,
+            compactions,
+            compaction_read_bytes,
+            compaction_bytes,
+            index_builds,
+            last_index_nanos,
+            flushed_at_millis,
+        }
+    }
 }
 
 /// Reports progress of one task a few times a second.

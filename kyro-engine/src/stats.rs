@@ -72,10 +72,14 @@ pub struct Stats {
     pub corrupt_reads: u64,
     /// Flushes that wrote a run.
     pub flushes: u64,
+    /// What each of them took, in nanoseconds.
+    pub flush_times: Histogram,
     /// Bytes of run files that flushes wrote.
     pub flush_bytes: u64,
     /// Merges of runs.
     pub compactions: u64,
+    /// What each compaction of everything took, its flush included, in nanoseconds.
+    pub compact_times: Histogram,
     /// Bytes of run files that merges read, and bytes that they wrote.
     pub compaction_read_bytes: u64,
     /// See [`Stats::compaction_read_bytes`].
@@ -144,8 +148,10 @@ impl Stats {
             mispredicts: total(Counted::Mispredict),
             corrupt_reads: total(Counted::CorruptRead),
             flushes: load(&maintenance.flushes),
+            flush_times: maintenance.flush_times.read(),
             flush_bytes: load(&maintenance.flush_bytes),
             compactions: load(&maintenance.compactions),
+            compact_times: maintenance.compact_times.read(),
             compaction_read_bytes: load(&maintenance.compaction_read_bytes),
             compaction_bytes: load(&maintenance.compaction_bytes),
             index_builds: load(&maintenance.index_builds),

@@ -1,5 +1,6 @@
 //! The command line: verbs, flags and their environment names.
 
+mod compression_args;
 mod edge_args;
 mod reach_args;
 mod role_args;
@@ -31,6 +32,7 @@ use crate::verb::stats::StatsArgs;
 use crate::verb::top::TopArgs;
 use crate::verb::version::{PruneArgs, PushArgs, RollbackArgs, VersionsArgs};
 use crate::verify::VerifyArgs;
+pub(crate) use compression_args::CompressionArgs;
 pub(crate) use edge_args::EdgeArgs;
 pub(crate) use reach_args::{Format, InputArgs, ReachArgs};
 pub(crate) use role_args::RoleArgs;
@@ -254,6 +256,8 @@ pub(crate) struct LoadArgs {
     /// Without --url: when a batch counts as loaded, as for `serve`
     #[arg(long, env = "KYRODB_DURABILITY", value_name = "MODE", default_value = "always", value_parser = durability, help_heading = "Into a directory")]
     pub(crate) durability: Durability,
+    #[command(flatten, next_help_heading = "Into a directory")]
+    pub(crate) compression: CompressionArgs,
     /// Records a batch
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Into a directory")]
     pub(crate) batch: u32,

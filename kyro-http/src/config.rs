@@ -11,7 +11,6 @@ use crate::cli::{RateArgs, ServeArgs};
 use crate::connection_watch::Deadlines;
 use crate::proxies::Proxies;
 use crate::rate_limit::{Class, Rate};
-use crate::schedule::Schedule;
 use crate::tokens::{Role, TokenError, Tokens};
 
 /// Where a database is when nothing else is said.
@@ -47,7 +46,6 @@ pub(crate) struct Config {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) data_dir: PathBuf,
     pub(crate) options: Options,
-    pub(crate) schedule: Schedule,
     pub(crate) warm_on_start: bool,
     pub(crate) access: AccessConfig,
     pub(crate) limits: Limits,
@@ -117,7 +115,6 @@ impl Config {
             addresses,
             data_dir: data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
             options: options(arguments),
-            schedule: Schedule::new(arguments),
             warm_on_start: arguments.storage.warm_on_start,
             access: AccessConfig {
                 tokens,
@@ -178,15 +175,25 @@ fn tokens(arguments: &ServeArgs) -> Result<Tokens, TokenError> {
 }
 
 fn options(arguments: &ServeArgs) -> Options {
+    // Zero is never, and no limit.
     let some = |limit: u64| (limit > 0).then_some(limit);
+    let every = |seconds| some(seconds).map(Duration::from_secs);
+    let storage = &arguments.storage;
     let mut options = Options::default();
-    options.durability = arguments.storage.durability;
-    options.wal_segment_bytes = arguments.storage.wal_segment_bytes;
-    options.wal_max_bytes = some(arguments.storage.wal_max_bytes);
-    options.flush_every_operations = some(arguments.storage.snapshot_every_n_appends);
-    options.memory_budget = some(arguments.storage.memory_budget_bytes);
-    options.compaction_io_bytes_per_sec = some(arguments.storage.compaction_io_bytes_per_sec);
-    options.ballast_bytes = arguments.storage.ballast_bytes;
+    options.durability = storage.durability;
+    options.wal_segment_bytes = storage.wal_segment_bytes;
+    options.wal_max_bytes = some(storage.wal_max_bytes);
+    options.wal_max_segments = some(storage.wal_max_segments);
+    options.flush_every_operations = some(storage.snapshot_every_n_appends);
+    options.auto_snapshot = every(storage.auto_snapshot_secs);
+    options.rmi_rebuild_appends = some(storage.rmi_rebuild_appends);
+    options.rmi_rebuild_ratio = Some(storage.rmi_rebuild_ratio).filter(|ratio| *ratio > 0.0);
+    options.compact_interval = every(storage.compact_interval_secs);
+    options.compact_when_wal_bytes = some(storage.compact_when_wal_bytes);
+    options.memory_budget = some(storage.memory_budget_bytes);
+    options.compaction_io_bytes_per_sec = some(storage.compaction_io_bytes_per_sec);
+    options.compression = storage.compression.compression;
+    options.ballast_bytes = storage.ballast_bytes;
     options.max_value_bytes = arguments.limits.max_value_bytes;
     options
 }

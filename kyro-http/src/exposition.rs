@@ -142,18 +142,8 @@ impl Collector for ServerCollector {
             &metrics.append_latency,
         )?;
         out.histogram(
-            "kyrodb_snapshot_latency",
-            "Snapshots asked for over HTTP or by a schedule",
-            &metrics.snapshot_latency,
-        )?;
-        out.histogram(
-            "kyrodb_compaction_duration",
-            "Compactions asked for over HTTP or by a schedule",
-            &metrics.compaction_duration,
-        )?;
-        out.histogram(
             "kyrodb_rmi_rebuild_duration",
-            "Index builds asked for over HTTP or by a schedule",
+            "Index builds asked for over HTTP",
             &metrics.rmi_rebuild_duration,
         )?;
         out.histogram(
@@ -235,6 +225,11 @@ fn counters(out: &mut Out<'_>, stats: &Stats) -> fmt::Result {
     out.counter("kyrodb_appends", "Operations acknowledged", stats.operations)?;
     out.counter("kyrodb_snapshots", "Flushes that wrote a run", stats.flushes)?;
     out.counter("kyrodb_compactions", "Merges of runs", stats.compactions)?;
+    let seconds = Some(&Unit::Seconds);
+    let snapshots = ("kyrodb_snapshot_latency", "Flushes that wrote a run, whatever they began by");
+    out.engine_histogram(snapshots, seconds, 1e9, &stats.flush_times)?;
+    let compactions = ("kyrodb_compaction_duration", "Compactions of everything, whatever they began by");
+    out.engine_histogram(compactions, seconds, 1e9, &stats.compact_times)?;
     out.counter("kyrodb_rmi_reads", "Reads that went through the index", stats.index_reads)?;
     out.counter("kyrodb_rmi_hits", "Reads through the index that found the key", stats.index_hits)?;
     out.counter("kyrodb_rmi_misses", "Reads through the index that found no key", stats.index_misses)?;

@@ -53,7 +53,6 @@ mod replay;
 mod route;
 mod run;
 mod scan;
-mod schedule;
 mod server;
 mod service;
 mod settings_file;

@@ -99,11 +99,7 @@ pub(crate) struct Metrics {
     pub(crate) sse_lagged: AtomicU64,
     /// From a write's arrival to its acknowledgement.
     pub(crate) append_latency: Histogram,
-    /// Snapshots asked for over HTTP or by a schedule.
-    pub(crate) snapshot_latency: Histogram,
-    /// Compactions asked for over HTTP or by a schedule.
-    pub(crate) compaction_duration: Histogram,
-    /// Index builds asked for over HTTP or by a schedule.
+    /// Index builds asked for over HTTP.
     pub(crate) rmi_rebuild_duration: Histogram,
     /// Reads of one key that were not answered by the connection's task, as they may wait for the disk.
     pub(crate) cold_reads: AtomicU64,

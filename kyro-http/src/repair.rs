@@ -9,6 +9,7 @@ use clap::Args;
 use kyro_engine::{RepairError, RepairOptions, RepairReport, describe};
 use serde_json::{Value, json};
 
+use crate::cli::CompressionArgs;
 use crate::config::DEFAULT_DATA_DIR;
 use crate::engine_progress::EngineProgress;
 use crate::exit::Exit;
@@ -28,6 +29,8 @@ pub(crate) struct RepairArgs {
     /// The directory to make; it must not exist or be empty
     #[arg(long, value_name = "NEW")]
     pub(crate) into: PathBuf,
+    #[command(flatten)]
+    pub(crate) compression: CompressionArgs,
     /// Write the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -39,6 +42,7 @@ pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &RepairArgs) -> Exit {
     let dir = arguments.dir.clone().or(data_dir).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     let progress = EngineProgress::new();
     let mut options = RepairOptions::default();
+    options.compression = arguments.compression.compression;
     options.on_progress = Some(progress.callback());
     let repaired = kyro_engine::repair(&dir, &arguments.into, &options);
     drop(progress);

@@ -21,7 +21,6 @@ use crate::exit::{Exit, of_open_error};
 use crate::metrics::Cut;
 use crate::problem::{Code, Problem};
 use crate::rate_limit::RateLimits;
-use crate::schedule;
 use crate::workers::{Accepted, Workers};
 
 /// Why the server ended before it was told to, or not as it should.
@@ -93,7 +92,6 @@ async fn serve_engine(
         }
     };
     app.ready(engine.clone());
-    let scheduled = tokio::spawn(schedule::run(Arc::clone(&app), engine.clone(), config.schedule));
     listening(address);
 
     stop.await;
@@ -106,7 +104,6 @@ async fn serve_engine(
     drain(&app, &places, config.limits.max_connections, config.limits.drain_timeout).await;
     app.enter(Life::Cut);
     watching.await?;
-    scheduled.await?;
     spawn_blocking(move || {
         workers.stop();
         engine.close()

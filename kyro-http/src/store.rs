@@ -10,8 +10,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use kyro_engine::{
-    CheckpointError, CloseError, MaintenanceError, OpenError, ReadError, RestoreError, VersionError,
-    WriteError,
+    CheckpointError, CloseError, Compression, MaintenanceError, OpenError, ReadError, RestoreError,
+    VersionError, WriteError,
 };
 use serde_json::Value;
 
@@ -89,7 +89,7 @@ pub(crate) trait Store {
     /// Calls `visit` with each entry asked for, from one view, until there are no more or it fails.
     fn scan(&mut self, asked: &Asked, visit: &mut Visit<'_>) -> Result<(), StoreError>;
     /// Merges everything into one run; gives what came of it.
-    fn compact(&mut self) -> Result<Value, StoreError>;
+    fn compact(&mut self, compression: Compression) -> Result<Value, StoreError>;
     /// The database's numbers, as `/v1/stats` has them.
     fn stats(&mut self) -> Result<Value, StoreError>;
     /// Makes a backup; gives what is in it.

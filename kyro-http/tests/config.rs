@@ -37,6 +37,7 @@ fn every_value_is_printed_with_its_source_and_no_token_is_shown() {
         "insecure = false  # default",
         "max-value-bytes = 16777216  # default",
         "durability = \"always\"  # default",
+        "compression = \"none\"  # default",
         "# auth-token is set and not shown  # environment, KYRODB_AUTH_TOKEN",
         "# read-token is set and not shown  # file",
         "# auth-token-file is not set",

@@ -278,7 +278,17 @@ fn work_starts_by_itself_when_asked_for() {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     assert_eq!(server.metric("kyrodb_snapshot_latency_seconds_count"), 1);
+    assert_eq!(server.metric("kyrodb_compaction_duration_seconds_count"), 0);
     drop(server);
+    for because in [["--rmi-rebuild-appends", "1"], ["--compact-when-wal-bytes", "1"]] {
+        let server = Server::start_with(&dir, &because);
+        server.put(2, "x");
+        let start = std::time::Instant::now();
+        while server.metric("kyrodb_snapshots_total") < 1 {
+            assert!(start.elapsed() < running::PATIENCE, "no snapshot by {because:?}");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
     let server = Server::start_with(&dir, &["--snapshot-every-n-appends", "10"]);
     let mut connection = server.connect();
     for key in 0..40 {

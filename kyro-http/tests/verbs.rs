@@ -381,3 +381,61 @@ fn a_reader_that_leaves_ends_a_scan_without_a_word() {
     assert!(put.wait().unwrap().success());
     assert_eq!(run(&place, &["get", "5"]).stdout, "from a pipe");
 }
+
+/// Bytes of a database's runs.
+fn run_bytes(dir: &Path) -> u64 {
+    let runs = fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap());
+    let runs = runs.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "run"));
+    runs.map(|entry| entry.metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn a_compressed_database_is_like_any_other_to_every_verb() {
+    let (parent, _) = fresh();
+    let at = |name: &str| parent.path().join(name);
+    let path = |name: &str| at(name).to_str().unwrap().to_owned();
+    let words = "the same words again and again ".repeat(6);
+    let lines: String =
+        (0..3000).map(|n| format!("{{\"key\":{},\"value\":\"{words}{n}\"}}\n", n * 3)).collect();
+    fs::write(at("source.ndjson"), lines).unwrap();
+    let ok = |words: &[&str]| {
+        let done = ended(quiet().args(words));
+        assert_eq!(done.code, 0, "{words:?}: {done:?}");
+        done.stdout
+    };
+    for (name, how) in [("plain", "none"), ("packed", "lz4")] {
+        ok(&["build", &path("source.ndjson"), "--data-dir", &path(name), "--compression", how]);
+    }
+    let [plain, packed] = ["plain", "packed"].map(|name| run_bytes(&at(name)));
+    assert!(packed * 2 < plain, "{packed} bytes for {plain}");
+    ok(&["dump", &path("dump.ndjson"), "--data-dir", &path("packed")]);
+    ok(&["load", &path("dump.ndjson"), "--data-dir", &path("loaded"), "--compression", "lz4"]);
+    ok(&["compact", "--data-dir", &path("loaded"), "--compression", "lz4"]);
+    ok(&["repair", &path("packed"), "--into", &path("repaired")]);
+    ok(&["repair", &path("packed"), "--into", &path("repaired-packed"), "--compression", "lz4"]);
+    let scanned = run(&directory(&at("plain")), &["scan"]).stdout;
+    assert_eq!(scanned.lines().count(), 3000);
+    for (name, is_packed) in
+        [("packed", true), ("loaded", true), ("repaired", false), ("repaired-packed", true)]
+    {
+        assert_eq!(run_bytes(&at(name)) * 2 < plain, is_packed, "{name}");
+        assert_eq!(run(&directory(&at(name)), &["scan"]).stdout, scanned, "{name}");
+        ok(&["verify", &path(name)]);
+    }
+
+    // A server, told by its environment, writes so too; what it was not told, it reads all the same.
+    let mut serve = command();
+    serve.args(["serve", "127.0.0.1", "0", "--data-dir", &path("served")]).env("KYRODB_COMPRESSION", "lz4");
+    let server = Server::spawn(serve);
+    for key in 0..200 {
+        server.put(key, &words);
+    }
+    server.post("/v1/snapshot", "");
+    assert_eq!(server.stop().0, 0);
+    assert!(run_bytes(&at("served")) * 2 < 200 * words.len() as u64);
+    let server = Server::start(&at("served"));
+    assert_eq!(server.get("/v1/get_fast/7").text(), words);
+    assert_eq!(server.stop().0, 0);
+    let wrong = ended(quiet().args(["build", "-", "--compression", "zstd"]));
+    assert!(wrong.code == 2 && wrong.stderr.contains("none or lz4"), "{wrong:?}");
+}

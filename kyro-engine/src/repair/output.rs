@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kyro_snapshot::{Run, RunInfo, WriteError, Writer};
+use kyro_snapshot::{Compression, Run, RunInfo, WriteError, Writer};
 use kyro_wal::storage::{Storage, StorageFile, write_atomically};
 use kyro_wal::{CleanMark, Identity, Wal};
 
@@ -14,7 +14,8 @@ use super::error::RepairError;
 use super::merge::Candidate;
 use super::runs::Content;
 use crate::manifest::{Manifest, ManifestFile, RunEntry, Uuid, WalState};
-use crate::open::create_dir;
+use crate::open::{create_dir, wal_options};
+use crate::options::Options;
 use crate::run_files::{index_path, load_run, map, run_path, train};
 use crate::shared::{RUNS_DIR, WAL_DIR};
 use crate::versions::Versions;
@@ -31,6 +32,7 @@ pub(super) struct Output {
     uuid: [u8; 16],
     epoch: u64,
     options: kyro_wal::Options,
+    compression: Compression,
     wal: Option<Wal>,
 }
 
@@ -41,7 +43,7 @@ impl Output {
         storage: &Arc<dyn Storage>,
         dir: &Path,
         epoch: u64,
-        options: kyro_wal::Options,
+        settings: &Options,
     ) -> Result<Self, RepairError> {
         create_dir(&**storage, dir).map_err(|error| match error {
             crate::OpenError::Io { doing, path, source } => RepairError::Io { doing, path, source },
@@ -60,7 +62,8 @@ impl Output {
             runs_dir,
             uuid,
             epoch,
-            options,
+            options: wal_options(settings),
+            compression: settings.compression,
             wal: None,
         })
     }
@@ -92,6 +95,10 @@ impl Output {
 
     /// Brings the log to its end; it goes on at `next_offset`.
     fn close_log(&mut self, next_offset: u64) -> Result<CleanMark, RepairError> {
+        if self.wal.is_none() {
+            // Nothing was kept of the old log: this one gets no frame.
+            self.options.segment_bytes = 0;
+        }
         self.log(next_offset)?;
         // Always there: `log` has just put it there.
         self.wal.take().map_or_else(
@@ -107,12 +114,12 @@ impl Output {
     }
 
     /// A writer of a run in a file of this name.
-    fn start_run(&self, path: &Path) -> Result<RunWriter, RepairError> {
+    fn start_run(&self, path: &Path, compression: Compression) -> Result<RunWriter, RepairError> {
         let uuid = self.storage.random().map_err(RepairError::io("name", path))?;
         let file = self.storage.create(path).map_err(RepairError::io("create", path))?;
         let out = io::BufWriter::with_capacity(256 << 10, Sequential { file, at: 0 });
         let info = RunInfo { uuid, database: self.uuid, epoch: self.epoch };
-        Writer::new(out, info).map_err(|error| write_error(path, error))
+        Writer::with_compression(out, info, compression).map_err(|error| write_error(path, error))
     }
 
     /// Puts versions aside, in a file that [`finish`](Self::finish) removes, and gives them back in key order.
@@ -122,7 +129,7 @@ impl Output {
         versions: BTreeMap<u64, Version>,
     ) -> Result<Spill, RepairError> {
         let path = self.runs_dir.join(format!("{number}.spill"));
-        let mut writer = self.start_run(&path)?;
+        let mut writer = self.start_run(&path, Compression::None)?;
         for (key, (offset, value)) in versions {
             writer.push(key, offset, value.as_deref()).map_err(|error| write_error(&path, error))?;
         }
@@ -171,7 +178,7 @@ impl Output {
         let Some(first) = next() else { return Ok(None) };
         let path = run_path(&self.runs_dir, 1);
         let temporary = self.runs_dir.join("1.run.tmp");
-        let mut writer = self.start_run(&temporary)?;
+        let mut writer = self.start_run(&temporary, self.compression)?;
         let mut entry = Some(first);
         while let Some((key, offset, value)) = entry {
             writer.push(key, offset, Some(&value)).map_err(|error| write_error(&temporary, error))?;

@@ -3,7 +3,7 @@
 use clap::{ArgAction, Args};
 use kyro_engine::Durability;
 
-use super::{durability, ratio};
+use super::{CompressionArgs, durability, ratio};
 
 /// How the engine stores, and when it tidies up.
 #[derive(Debug, Args)]
@@ -46,6 +46,8 @@ pub(crate) struct StorageArgs {
     /// Memory for everything that grows with writes, at least 16 MiB; mapped files are not counted; 0 = no budget
     #[arg(long, env = "KYRODB_MEMORY_BUDGET_BYTES", value_name = "BYTES", default_value_t = 0, value_parser = memory_budget)]
     pub(crate) memory_budget_bytes: u64,
+    #[command(flatten)]
+    pub(crate) compression: CompressionArgs,
     /// Bytes kept back on disk for deletes, flushes and compactions on a full disk; 0 = none
     #[arg(long, env = "KYRODB_BALLAST_BYTES", value_name = "BYTES", default_value_t = 4 << 20)]
     pub(crate) ballast_bytes: u64,

@@ -31,6 +31,7 @@ impl Unopened {
     pub(super) fn new(dir: &Path, arguments: &LoadArgs, counts: &Arc<Counts>) -> Self {
         let mut options = Options::default();
         options.durability = arguments.durability;
+        options.compression = arguments.compression.compression;
         options.max_value_bytes = arguments.input.max_value_bytes;
         let batch_records = arguments.batch as usize;
         Self { dir: dir.to_owned(), options, batch_records, counts: Arc::clone(counts), opened: None }

@@ -3,7 +3,9 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use kyro_engine::{CheckpointOptions, Condition, Engine, Options, ReadOnly, Scan, VersionId, WriteError};
+use kyro_engine::{
+    CheckpointOptions, Compression, Condition, Engine, Options, ReadOnly, Scan, VersionId, WriteError,
+};
 use serde_json::{Value, json};
 
 use super::{Asked, BackupPlace, Found, Seen, Store, StoreError, Visit, is_blank};
@@ -15,17 +17,26 @@ use crate::versions::{document, list};
 pub(crate) struct Directory {
     dir: PathBuf,
     progress: EngineProgress,
+    /// Of what is written once the engine is open.
+    compression: Compression,
     reader: Option<ReadOnly>,
     writer: Option<Engine>,
 }
 
 impl Directory {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), progress: EngineProgress::new(), reader: None, writer: None }
+        Self {
+            dir: dir.to_owned(),
+            progress: EngineProgress::new(),
+            compression: Compression::None,
+            reader: None,
+            writer: None,
+        }
     }
 
     fn options(&self) -> Options {
         let mut options = Options::default();
+        options.compression = self.compression;
         options.on_progress = Some(self.progress.callback());
         options
     }
@@ -97,7 +108,8 @@ impl Store for Directory {
         Ok(())
     }
 
-    fn compact(&mut self) -> Result<Value, StoreError> {
+    fn compact(&mut self, compression: Compression) -> Result<Value, StoreError> {
+        self.compression = compression;
         let report = self.writer(false)?.compact()?;
         Ok(json!({
             "before_bytes": report.before_bytes,

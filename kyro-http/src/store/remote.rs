@@ -9,6 +9,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use kyro_engine::Compression;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -267,7 +268,7 @@ impl Store for Server {
         }
     }
 
-    fn compact(&mut self) -> Result<Value, StoreError> {
+    fn compact(&mut self, _compression: Compression) -> Result<Value, StoreError> {
         let answer = self.ask_within(LONG, Method::POST, "/v1/compact", Bytes::new())?.json()?;
         Ok(answer.get("stats").cloned().unwrap_or_default())
     }

@@ -9,7 +9,7 @@ use kyro_engine::{BulkBuild, BulkError, BulkOptions, BulkReport, Duplicates, Eng
 use serde_json::{Value, json};
 
 use super::output;
-use crate::cli::InputArgs;
+use crate::cli::{CompressionArgs, InputArgs};
 use crate::config::DEFAULT_DATA_DIR;
 use crate::exit::{Exit, of_open_error};
 use crate::load::{Counts, LoadError, Progress, Records, Speaker, note_bad, open_input, some_record};
@@ -31,6 +31,8 @@ pub(crate) struct BuildArgs {
     /// Memory for records that come out of order; what is beyond is sorted in temporary files
     #[arg(long, value_name = "BYTES", default_value_t = 256 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub(crate) memory_bytes: u64,
+    #[command(flatten)]
+    pub(crate) compression: CompressionArgs,
     /// Write the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -184,6 +186,7 @@ fn begun<'a>(
             let mut options = BulkOptions::default();
             options.memory_bytes = arguments.memory_bytes;
             options.engine.max_value_bytes = arguments.input.max_value_bytes;
+            options.engine.compression = arguments.compression.compression;
             if arguments.unique {
                 options.duplicates = Duplicates::Refuse;
             }
