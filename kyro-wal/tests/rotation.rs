@@ -178,7 +178,7 @@ fn a_clean_close_gives_back_what_it_does_not_need() {
     let mut records = vec![commit(&mut wal), commit(&mut wal)];
     assert_eq!(wal.stats().bytes, 1 << 20, "the first segment of a run is small");
     assert!(wal.spare_job().is_none(), "nor is there a spare yet");
-    wal.append(1, &[7; 300 << 10]).unwrap();
+    wal.append(1, &vec![7; 300 << 10]).unwrap();
     records.push(Record { first_offset: 2, count: 1, payload: vec![7; 300 << 10] });
     wal.write_group().unwrap();
     let spare = wal.spare_job().unwrap().run().unwrap();
