@@ -66,30 +66,46 @@ impl Direct {
     }
 }
 
-impl Call<&[u8], &[u64], u64> for &Direct {
-    /// The lower bound, or [`ELSEWHERE`], and whether the key is there.
-    type Output = (usize, bool);
-
-    #[inline(always)]
-    fn call<K: Kernel>(self, kernel: K, bytes: &[u8], keys: &[u64], key: u64) -> (usize, bool) {
-        let at = self.predict(bytes, key);
-        at.and_then(|at| search(kernel, keys, at as usize, key)).unwrap_or((ELSEWHERE, false))
-    }
-}
-
 /// The short way under a tree of separators.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThroughTree<'a>(pub(crate) &'a Model);
 
-impl Call<&[u8], &[u64], u64> for ThroughTree<'_> {
+impl ThroughTree<'_> {
+    /// Where `key` should be.
+    #[inline(always)]
+    fn predict<K: Kernel>(self, kernel: K, bytes: &[u8], key: u64) -> u64 {
+        let place = self.0.tree.place(kernel, bytes.get(HEADER..).unwrap_or_default(), key);
+        place.first + place.within.min(place.count.saturating_sub(1))
+    }
+}
+
+/// A short way taken. It tells the position that it searches first, before any key is read.
+pub(crate) struct Taken<W, P> {
+    pub(crate) way: W,
+    pub(crate) predicted: P,
+}
+
+impl<P: Fn(usize)> Call<&[u8], &[u64], u64> for Taken<&Direct, P> {
     /// The lower bound, or [`ELSEWHERE`], and whether the key is there.
     type Output = (usize, bool);
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K, bytes: &[u8], keys: &[u64], key: u64) -> (usize, bool) {
-        let place = self.0.tree.place(kernel, bytes.get(HEADER..).unwrap_or_default(), key);
-        let at = place.first + place.within.min(place.count.saturating_sub(1));
+        let Some(at) = self.way.predict(bytes, key) else { return (ELSEWHERE, false) };
+        (self.predicted)(at as usize);
         search(kernel, keys, at as usize, key).unwrap_or((ELSEWHERE, false))
+    }
+}
+
+impl<P: Fn(usize)> Call<&[u8], &[u64], u64> for Taken<ThroughTree<'_>, P> {
+    /// As through [`Direct`].
+    type Output = (usize, bool);
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K, bytes: &[u8], keys: &[u64], key: u64) -> (usize, bool) {
+        let at = self.way.predict(kernel, bytes, key) as usize;
+        (self.predicted)(at);
+        search(kernel, keys, at, key).unwrap_or((ELSEWHERE, false))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::aligned::AlignedBytes;
 use crate::column::Column;
-use crate::direct::{Direct, ELSEWHERE, ThroughTree};
+use crate::direct::{Direct, ELSEWHERE, Taken, ThroughTree};
 use crate::error::{BuildError, OpenError, VerifyError};
 use crate::format::{self, HEADER};
 use crate::model::{CORE, MARGIN, Model, Place, Window};
@@ -177,42 +177,50 @@ impl<B: AsRef<[u8]>> Rmi<B> {
     /// arrive with it; `answer` makes of the probe what the caller wants of it, which is faster than the whole probe
     /// where it fits a register.
     ///
-    /// The prediction is within a few positions of the answer for most keys; it is at most the number of keys.
+    /// The prediction is within a few positions of the answer for most keys; it is at most the number of keys. Where the
+    /// short way to the answer turns out not to lead there, it is told again.
     #[inline]
     pub fn probe_with<T>(
         &self,
         keys: &[u64],
         key: u64,
-        predicted: impl Fn(usize),
+        predicted: impl Fn(usize) + Copy,
         answer: impl Fn(Probe) -> T,
     ) -> T {
-        let asked = Asked { model: &self.model, body: self.body(), keys, answer };
-        self.searcher.run(LookupAhead { asked: &asked, predicted: &predicted, key })
-    }
-
-    /// Looks `key` up and answers what the caller wants of it.
-    #[inline(always)]
-    fn ask<T>(&self, keys: &[u64], key: u64, answer: impl Fn(Probe) -> T) -> T {
         if keys.len() as u64 == self.model.window.total {
             let bytes = self.bytes.as_ref();
             let (position, found) = if self.model.is_tree() {
-                self.searcher.call(ThroughTree(&self.model), bytes, keys, key)
+                let way = Taken { way: ThroughTree(&self.model), predicted };
+                self.searcher.call(way, bytes, keys, key)
             } else {
-                self.searcher.call(&self.direct, bytes, keys, key)
+                let way = Taken { way: &self.direct, predicted };
+                self.searcher.call(way, bytes, keys, key)
             };
             if position != ELSEWHERE {
                 return answer(Probe { position, found, mispredicted: false });
             }
         }
-        self.ask_thoroughly(keys, key, answer)
+        self.ask_thoroughly(keys, key, predicted, answer)
+    }
+
+    /// Looks `key` up and answers what the caller wants of it.
+    #[inline(always)]
+    fn ask<T>(&self, keys: &[u64], key: u64, answer: impl Fn(Probe) -> T) -> T {
+        self.probe_with(keys, key, |_| (), answer)
     }
 
     /// The same by the long way: any record, the whole window, all the keys. The answer is made on the way, so that it
     /// fits registers: a whole [`Probe`] goes through memory.
     #[inline(never)]
-    fn ask_thoroughly<T>(&self, keys: &[u64], key: u64, answer: impl Fn(Probe) -> T) -> T {
+    fn ask_thoroughly<T>(
+        &self,
+        keys: &[u64],
+        key: u64,
+        predicted: impl Fn(usize) + Copy,
+        answer: impl Fn(Probe) -> T,
+    ) -> T {
         let asked = Asked { model: &self.model, body: self.body(), keys, answer };
-        self.searcher.run(Lookup { asked: &asked, key })
+        self.searcher.run(Lookup { asked: &asked, predicted, key })
     }
 
     /// Verifies every key of `keys` through the index, both neighbours of each, the ends of the key range, and
@@ -265,30 +273,14 @@ struct Asked<'a, F> {
     answer: F,
 }
 
-/// One lookup as an operation, compiled as a whole for each level. Two words, so that the key stays in a register.
-struct Lookup<'a, F> {
+/// One lookup as an operation, compiled as a whole for each level. Few words, so that the key stays in a register.
+struct Lookup<'a, F, P> {
     asked: &'a Asked<'a, F>,
+    predicted: P,
     key: u64,
 }
 
-impl<T, F: Fn(Probe) -> T> Operation for Lookup<'_, F> {
-    type Output = T;
-
-    #[inline(always)]
-    fn run<K: Kernel>(self, kernel: K) -> T {
-        let Asked { model, body, keys, answer } = self.asked;
-        answer(probe(kernel, model, keys, model.place(kernel, body, self.key), self.key))
-    }
-}
-
-/// As [`Lookup`], telling the place before the keys are searched.
-struct LookupAhead<'a, F, P> {
-    asked: &'a Asked<'a, F>,
-    predicted: &'a P,
-    key: u64,
-}
-
-impl<T, F: Fn(Probe) -> T, P: Fn(usize)> Operation for LookupAhead<'_, F, P> {
+impl<T, F: Fn(Probe) -> T, P: Fn(usize)> Operation for Lookup<'_, F, P> {
     type Output = T;
 
     #[inline(always)]
