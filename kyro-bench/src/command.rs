@@ -6,5 +6,6 @@ pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod plot;
 pub(crate) mod rivals;
+pub(crate) mod server_program;
 pub(crate) mod switch;
 pub(crate) mod workload;

@@ -1,14 +1,14 @@
 //! How far a long operation of the engine has come, as its user sees it: a bar on a terminal, a line now and then
 //! anywhere else.
 
-#![expect(clippy::print_stderr, reason = "progress is for the person who started the command")]
-
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kyro_engine::{OnProgress, Progress};
+
+use crate::exit::complain;
 
 /// Where no terminal is watching, a line this often.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ impl EngineProgress {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
-                    eprintln!("{}", line(progress));
+                    complain!("{}", line(progress));
                 }
             }
         })

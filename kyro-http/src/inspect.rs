@@ -1,6 +1,6 @@
 //! `kyro-http inspect`: one file of a database as facts, as text or JSON.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command tells its user what it found")]
+#![expect(clippy::print_stdout, reason = "a command tells its user what it found")]
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use clap::Args;
 use kyro_engine::{Fact, InspectOptions, Inspection, Table, describe};
 use serde_json::{Map, Value, json};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, complain};
 
 /// `inspect`
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &InspectArgs) -> Exit {
             if inspection.damage.is_empty() { Exit::Done } else { Exit::Damage }
         }
         Err(error) => {
-            eprintln!("kyro-http: {}", describe(&error));
+            complain!("kyro-http: {}", describe(&error));
             Exit::Failed
         }
     }

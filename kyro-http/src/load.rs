@@ -1,6 +1,6 @@
 //! `kyro-http load`: a file into a directory, or into a running server, with every record accounted for.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command tells its user what happened")]
+#![expect(clippy::print_stdout, reason = "a command tells its user what happened")]
 
 mod binary_records;
 mod csv_records;
@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::cli::LoadArgs;
 use crate::config::DEFAULT_DATA_DIR;
-use crate::exit::{Exit, advise, advise_server, of_open_error};
+use crate::exit::{Exit, advise, advise_server, complain, of_open_error};
 use crate::tokens::TokenError;
 pub(crate) use binary_records::BinaryRecords;
 pub(crate) use csv_records::CsvRecords;
@@ -99,7 +99,7 @@ pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &LoadArgs) -> Exit {
         Ok(()) if counts.bad() == 0 => Exit::Done,
         Ok(()) => Exit::Failed,
         Err(error) => {
-            eprintln!("kyro-http: {}", kyro_engine::describe(&error));
+            complain!("kyro-http: {}", kyro_engine::describe(&error));
             let exit = error.exit();
             advise(exit, &dir);
             advise_server(exit);

@@ -1,6 +1,6 @@
 //! `kyro-http repair`: salvages a damaged data directory into a new one and says everything that was lost.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command tells its user what it found")]
+#![expect(clippy::print_stdout, reason = "a command tells its user what it found")]
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::CompressionArgs;
 use crate::config::DEFAULT_DATA_DIR;
 use crate::engine_progress::EngineProgress;
-use crate::exit::Exit;
+use crate::exit::{Exit, complain};
 
 /// Lost keys and places shown as text; JSON has all.
 const SHOWN: usize = 1000;
@@ -56,7 +56,7 @@ pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &RepairArgs) -> Exit {
             if report.is_lossless() { Exit::Done } else { Exit::Damage }
         }
         Err(error) => {
-            eprintln!("kyro-http: {}", describe(&error));
+            complain!("kyro-http: {}", describe(&error));
             exit(&error)
         }
     }

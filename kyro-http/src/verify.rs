@@ -1,6 +1,6 @@
 //! `kyro-http verify`: reads and checks a data directory, names everything that is wrong, and changes nothing.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command tells its user what it found")]
+#![expect(clippy::print_stdout, reason = "a command tells its user what it found")]
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::config::DEFAULT_DATA_DIR;
 use crate::engine_progress::EngineProgress;
-use crate::exit::{Exit, of_open_error};
+use crate::exit::{Exit, complain, of_open_error};
 use crate::shell::repair_command;
 
 /// `verify`
@@ -44,10 +44,10 @@ pub(crate) fn run(data_dir: Option<PathBuf>, arguments: &VerifyArgs) -> Exit {
             report
         }
         Err(error) => {
-            eprintln!("kyro-http: {}", describe(&error));
+            complain!("kyro-http: {}", describe(&error));
             let exit = of_open_error(&error);
             if exit == Exit::Locked {
-                eprintln!(
+                complain!(
                     "kyro-http: while a server runs, let it make a backup and verify that: on one file system its runs are \
                      the same files\n  kyro-http backup --url http://HOST:PORT\n  kyro-http verify BACKUP"
                 );

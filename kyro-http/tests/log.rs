@@ -165,4 +165,21 @@ fn a_message_that_nobody_can_read_leaves_the_exit_code() {
     let mut server = server;
     server.kill().unwrap();
     server.wait().unwrap();
+
+    // The same of every verb: what it says beside its data is lost, what it ends with is not.
+    let nowhere = parent.path().join("nowhere");
+    let records = parent.path().join("records.ndjson");
+    std::fs::write(&records, "{\"key\":1,\"value\":\"x\"}\nnot a record\n").unwrap();
+    let verb = |verb: &str, rest: &[&Path]| {
+        let mut command = running::command();
+        command.arg(verb).args(rest).stdout(Stdio::null()).stderr(full.try_clone().unwrap());
+        command.status().unwrap().code()
+    };
+    let data_dir = Path::new("--data-dir");
+    assert_eq!(verb("verify", &[&nowhere]), Some(1));
+    assert_eq!(verb("inspect", &[&nowhere]), Some(1));
+    assert_eq!(verb("repair", &[&nowhere, Path::new("--into"), &parent.path().join("copy")]), Some(1));
+    assert_eq!(verb("load", &[&records, data_dir, &nowhere]), Some(1), "a bad line was counted");
+    assert_eq!(verb("get", &[Path::new("2"), data_dir, &nowhere]), Some(3), "no such key");
+    assert_eq!(verb("get", &[Path::new("1"), data_dir, &nowhere]), Some(0), "what was read is there");
 }

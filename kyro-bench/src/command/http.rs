@@ -9,6 +9,7 @@ use kyro_bench::http::{self, Plan};
 use kyro_bench::kv::Failure;
 
 use crate::command::files::{ReportFiles, publish};
+use crate::command::server_program::server_program;
 
 /// The arguments.
 #[derive(Args)]
@@ -56,20 +57,9 @@ pub(crate) struct HttpArgs {
 /// Runs the benchmark of the server.
 pub(crate) fn run(arguments: HttpArgs) -> Result<ExitCode, Failure> {
     let HttpArgs { quick, .. } = arguments;
-    let server = match arguments.server {
-        Some(server) => server,
-        None => std::env::current_exe()?.with_file_name("kyro-http"),
-    };
-    if !server.is_file() {
-        let server = server.display();
-        return Err(format!(
-            "there is no {server}: build it (cargo build --release -p kyro-http), or give --server"
-        )
-        .into());
-    }
     let plan = Plan {
         dir: arguments.dir.unwrap_or_else(std::env::temp_dir),
-        server,
+        server: server_program(arguments.server)?,
         server_processor: arguments.server_processor,
         client_processor: arguments.client_processor,
         records: arguments.records.max(1),

@@ -9,6 +9,7 @@ use kyro_bench::http::switch::{self, Plan};
 use kyro_bench::kv::Failure;
 
 use crate::command::files::{ReportFiles, publish};
+use crate::command::server_program::server_program;
 
 /// The arguments.
 #[derive(Args)]
@@ -52,20 +53,9 @@ pub(crate) fn run(arguments: SwitchArgs) -> Result<ExitCode, Failure> {
     if !(arguments.rate > 0.0 && arguments.rate.is_finite()) {
         return Err("--rate must be more than 0".into());
     }
-    let server = match arguments.server {
-        Some(server) => server,
-        None => std::env::current_exe()?.with_file_name("kyro-http"),
-    };
-    if !server.is_file() {
-        let server = server.display();
-        return Err(format!(
-            "there is no {server}: build it (cargo build --release -p kyro-http), or give --server"
-        )
-        .into());
-    }
     let plan = Plan {
         dir: arguments.dir.unwrap_or_else(std::env::temp_dir),
-        server,
+        server: server_program(arguments.server)?,
         records: arguments.records.max(1),
         value_bytes: arguments.value_bytes.max(8),
         connections: arguments.connections.max(1),

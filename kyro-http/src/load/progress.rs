@@ -1,7 +1,5 @@
 //! What a load has done so far, and how its user sees it: a bar on a terminal, a line a second anywhere else.
 
-#![expect(clippy::print_stderr, reason = "progress is for the person who started the load")]
-
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -11,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::exit::complain;
 
 /// What has happened so far; filled by the reader and by whoever hears the acknowledgements.
 #[derive(Debug, Default)]
@@ -94,9 +94,10 @@ pub(crate) struct Speaker(Option<ProgressBar>);
 
 impl Speaker {
     pub(crate) fn say(&self, line: &str) {
-        match &self.0 {
-            Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+        if let Some(bar) = &self.0 {
+            bar.println(line);
+        } else {
+            complain!("{line}");
         }
     }
 }
@@ -107,7 +108,7 @@ impl Drop for Progress {
         if let Some(shower) = self.shower.take()
             && shower.join().is_err()
         {
-            eprintln!("the progress display broke down");
+            complain!("the progress display broke down");
         }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -142,8 +143,8 @@ fn show(counts: &Counts, total_bytes: Option<u64>, bar: Option<&ProgressBar>, el
     match total_bytes {
         Some(total) if total > 0 => {
             let percent = file_bytes as f64 * 100.0 / total as f64;
-            eprintln!("{verb}: {percent:.0} % of the file read, {text}");
+            complain!("{verb}: {percent:.0} % of the file read, {text}");
         }
-        _ => eprintln!("{verb}: {file_bytes} bytes read, {text}"),
+        _ => complain!("{verb}: {file_bytes} bytes read, {text}"),
     }
 }

@@ -1,12 +1,11 @@
 //! Data on stdout, everything else on stderr.
 
-#![expect(clippy::print_stderr, reason = "a command tells its user what happened")]
-
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde_json::Value;
 
+use crate::exit::complain;
 use crate::store::StoreError;
 
 /// Writes a line of data, or a whole document of them.
@@ -22,12 +21,12 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), StoreError> {
 
 /// Says something that is no data.
 pub(crate) fn complain(text: &str) {
-    eprintln!("kyro-http: {text}");
+    complain!("kyro-http: {text}");
 }
 
 /// Says something that is no data, as it stands.
 pub(crate) fn note(text: &str) {
-    eprintln!("{text}");
+    complain!("{text}");
 }
 
 /// Writes a document, as JSON or as lines for people.

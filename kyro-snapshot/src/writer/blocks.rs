@@ -7,7 +7,7 @@ use crate::format::{BLOCK_BYTES, block_checksum};
 
 /// Bytes gathered before they are written: a huge page, at a multiple of its size in the file. A file system with large
 /// folios (ext4 since Linux 6.16, XFS, …) then caches them as one, and the mapped run is read through huge pages, without
-/// a copy: a random access costs about half.
+/// a copy and with fewer page walks.
 const PIECE_BYTES: usize = 128 * BLOCK_BYTES;
 
 /// Bytes gathered before they are checksummed, while they are in the processor's cache.
