@@ -222,10 +222,13 @@ fn a_close_that_gives_space_back_can_be_cut_anywhere() {
             disk.contents().into_iter().filter(|(path, _)| path.starts_with(Path::new(DIR).join("wal")));
         files.map(|(_, bytes)| bytes.len()).sum::<usize>()
     };
-    assert!(log() > 4 << 20, "{} bytes of log", log());
+    // The session's first segment, cut behind its frames, and one of full size; a spare of that size perhaps.
+    let taken = log();
+    assert!(taken > 3 << 20, "the log takes {taken} bytes at work");
     disk.record_history();
     engine.close().unwrap();
-    assert!(log() < 13 << 17, "the log takes {} bytes at rest", log());
+    let kept = log();
+    assert!(kept < 13 << 17, "the log takes {kept} bytes at rest, {taken} at work");
     let engine = open(&disk).unwrap();
     burst(&disk, &engine, &mut model, &mut random);
     engine.close().unwrap();
