@@ -154,9 +154,7 @@ impl FlushTurn<'_> {
             }
         }
         let wal = self.shared.manifest.current().wal;
-        // An event without a key lives in the log alone: it is kept from the oldest of them on.
-        let keep_from = wal.oldest_event.map_or(wal.replay_from, |event| event.min(wal.replay_from));
-        let purged = self.ask::<Purged>(|reply| Request::Purge(keep_from, reply))?;
+        let purged = self.ask::<Purged>(|reply| Request::Purge(wal.keep_from(), reply))?;
         Ok(FlushReport { through: wal.replay_from, segments_removed: purged.segments, ..report })
     }
 

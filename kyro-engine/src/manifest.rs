@@ -66,6 +66,13 @@ pub(crate) struct WalState {
     pub(crate) oldest_event: Option<u64>,
 }
 
+impl WalState {
+    /// The log may be let go of below this offset.
+    pub(crate) fn keep_from(&self) -> u64 {
+        self.oldest_event.map_or(self.replay_from, |event| event.min(self.replay_from))
+    }
+}
+
 /// One run, as the manifest names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -245,8 +245,15 @@ fn open_log(
 pub(crate) fn wal_options(options: &Options) -> kyro_wal::Options {
     let mut wal = kyro_wal::Options::default();
     wal.segment_bytes = options.wal_segment_bytes;
+    wal.close_slack_bytes = close_slack(options);
     wal.max_payload_bytes = crate::batch::MAX_BATCH_BYTES as u32;
     wal
+}
+
+/// How much a clean close leaves in the log that nobody needs: preallocated space, or frames that runs hold too.
+pub(crate) fn close_slack(options: &Options) -> u64 {
+    let slack = kyro_wal::Options::default().close_slack_bytes;
+    slack.min(options.wal_segment_bytes / 16)
 }
 
 /// For a log that gets no frame: the next session begins a segment of its own, and this one is as small as one may be.

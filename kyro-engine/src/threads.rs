@@ -11,6 +11,7 @@ use kyro_wal::storage::LockGuard;
 use crate::background;
 use crate::committer::{self, Committer, Seat, Start};
 use crate::error::CloseError;
+use crate::open::close_slack;
 use crate::queue::{Request, Requests, Write};
 use crate::shared::Shared;
 
@@ -103,7 +104,7 @@ impl Running {
         self.preallocator.join().ok();
         if matches!(closed, Some(Ok(()))) {
             // One that was prepared too late to be used. Best effort: it is space, and no part of the log.
-            let slack = kyro_wal::Options::default().close_slack_bytes;
+            let slack = close_slack(&shared.options);
             kyro_wal::remove_spare(&*shared.storage, &shared.wal_dir(), slack).ok();
         }
         drop(self.lock);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kyro_engine::Engine;
 use kyro_engine::storage::SimDisk;
-use workload::{Attempt, DIR, Model, Op, Random, batch, burst, check, open, options, run};
+use workload::{Attempt, DIR, KEYS, Model, Op, Random, batch, burst, check, open, options, run};
 
 /// How wide the search is; `KYRO_CRASH_SEEDS`, `KYRO_CRASH_STATES` and `KYRO_CRASH_DOUBLE` widen it.
 struct Width {
@@ -200,51 +200,95 @@ fn a_batch_is_whole_or_absent_at_any_cut() {
 /// there, nothing is refused, and it closes and opens again.
 #[test]
 fn a_close_that_gives_space_back_can_be_cut_anywhere() {
-    let open = |disk: &SimDisk| {
-        let mut options = options();
-        options.wal_segment_bytes = 3 << 20;
-        Engine::open_on(Arc::new(disk.clone()), Path::new(DIR), options)
-    };
+    let mut options = options();
+    options.wal_segment_bytes = 3 << 20;
     let disk = SimDisk::new();
     let (mut model, mut random) = (Model::default(), Random(7));
-    let engine = open(&disk).unwrap();
+    let engine = open_with(&disk, &options);
     // The second no longer fits into the session's first segment, which is a short one.
     for _ in 0..2 {
         let mut ops = model.next_batch(&mut random);
         ops.push(Op::Append(vec![0xee; 600 << 10]));
-        let submitted = disk.operations();
-        let committed = engine.write(batch(&ops)).and_then(kyro_engine::Commit::wait).unwrap();
-        let (acked, first_offset) = (Some(disk.operations()), Some(committed.first_offset));
-        model.attempts.push(Attempt { submitted, acked, first_offset, ops });
+        write(&disk, &engine, &mut model, ops);
     }
-    let log = || {
-        let files =
-            disk.contents().into_iter().filter(|(path, _)| path.starts_with(Path::new(DIR).join("wal")));
-        files.map(|(_, bytes)| bytes.len()).sum::<usize>()
-    };
     // The session's first segment, cut behind its frames, and one of full size; a spare of that size perhaps.
-    let taken = log();
+    let taken = log_bytes(&disk);
     assert!(taken > 3 << 20, "the log takes {taken} bytes at work");
     disk.record_history();
     engine.close().unwrap();
-    let kept = log();
+    let kept = log_bytes(&disk);
     assert!(kept < 13 << 17, "the log takes {kept} bytes at rest, {taken} at work");
-    let engine = open(&disk).unwrap();
+    let engine = open_with(&disk, &options);
     burst(&disk, &engine, &mut model, &mut random);
     engine.close().unwrap();
+    cut_everything_since(&disk, &model, &options);
+}
+
+/// A close that lets go of a log whose every operation a run holds, and the session after it, cut in the same way.
+#[test]
+fn a_close_that_lets_go_of_what_runs_hold_can_be_cut_anywhere() {
+    let mut options = options();
+    options.wal_segment_bytes = 256 << 10;
+    let disk = SimDisk::new();
+    let (mut model, mut random) = (Model::default(), Random(11));
+    let engine = open_with(&disk, &options);
+    for _ in 0..3 {
+        let mut ops = model.next_batch(&mut random);
+        // An event without a key would keep the log.
+        ops.retain(|op| !matches!(op, Op::Append(_)));
+        ops.push(Op::Put(KEYS[3], vec![0xee; 20 << 10]));
+        write(&disk, &engine, &mut model, ops);
+    }
+    assert!(engine.flush().unwrap().entries > 0);
+    let first_segment = engine.stats().wal.first_segment;
+    disk.record_history();
+    engine.close().unwrap();
+    assert_eq!(log_bytes(&disk), 16 << 10, "one segment of the smallest size");
+    let engine = open_with(&disk, &options);
+    assert!(engine.stats().wal.first_segment > first_segment, "{:?}", engine.stats().wal);
+    burst(&disk, &engine, &mut model, &mut random);
+    engine.flush().unwrap();
+    engine.close().unwrap();
+    cut_everything_since(&disk, &model, &options);
+}
+
+fn open_with(disk: &SimDisk, options: &kyro_engine::Options) -> Engine {
+    Engine::open_on(Arc::new(disk.clone()), Path::new(DIR), options.clone()).unwrap()
+}
+
+/// Has one batch committed, by itself.
+fn write(disk: &SimDisk, engine: &Engine, model: &mut Model, ops: Vec<Op>) {
+    let submitted = disk.operations();
+    let committed = engine.write(batch(&ops)).and_then(kyro_engine::Commit::wait).unwrap();
+    let (acked, first_offset) = (Some(disk.operations()), Some(committed.first_offset));
+    model.attempts.push(Attempt { submitted, acked, first_offset, ops });
+}
+
+/// What the files of the log take.
+fn log_bytes(disk: &SimDisk) -> usize {
+    let files = disk.contents().into_iter().filter(|(path, _)| path.starts_with(Path::new(DIR).join("wal")));
+    files.map(|(_, bytes)| bytes.len()).sum()
+}
+
+/// Cuts the power before each operation that was recorded, in three manners, and opens, checks and closes twice.
+fn cut_everything_since(disk: &SimDisk, model: &Model, options: &kyro_engine::Options) {
     let moments = disk.take_history();
-    assert!(moments.len() > 20, "{}", moments.len());
+    assert!(moments.len() > 20, "{} operations", moments.len());
     for moment in moments {
         let (acked, submitted) =
             (model.acked_before(moment.operation), model.submitted_before(moment.operation));
         for manner in [0, 1, 2 + moment.operation] {
             let crashed = moment.disk.crash(manner);
+            let open = |context: &str| {
+                let engine = Engine::open_on(Arc::new(crashed.clone()), Path::new(DIR), options.clone());
+                engine.unwrap_or_else(|error| panic!("{context}: refused: {error:?}"))
+            };
             let context = format!("cut before operation {}, manner {manner}", moment.operation);
-            let engine = open(&crashed).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
-            let batches = check(&engine, &model, acked, submitted);
+            let engine = open(&context);
+            let batches = check(&engine, model, acked, submitted);
             engine.close().unwrap_or_else(|error| panic!("{context}: close: {error}"));
-            let engine = open(&crashed).unwrap_or_else(|error| panic!("{context}: refused: {error:?}"));
-            check(&engine, &model, batches, batches);
+            let engine = open(&context);
+            check(&engine, model, batches, batches);
         }
     }
 }

@@ -9,6 +9,7 @@ use kyro_wal::{Recovery, Wal};
 
 use super::Committer;
 use crate::error::{CloseError, MaintenanceError, WriteError, describe};
+use crate::open::close_slack;
 use crate::queue::{Frozen, Purged};
 use crate::versions::Change;
 
@@ -212,10 +213,28 @@ impl Committer {
         }
     }
 
+    /// A segment of any size may hold nothing but what is in runs too. Nobody writes to it any more: it goes, where that
+    /// is worth the syncs, and an empty one of the smallest size ends the log. Best effort: what is wrong with the log,
+    /// closing it will say.
+    fn let_go_of_the_live_segment(&mut self) {
+        let keep_from = self.shared.manifest.current().wal.keep_from();
+        let slack = close_slack(&self.shared.options);
+        let Log::Live(wal) = &mut self.log else { return };
+        let stats = wal.stats();
+        if !self.begun || stats.next_offset > keep_from || stats.live_bytes <= slack {
+            return;
+        }
+        wal.set_segment_bytes(0);
+        if wal.rotate().is_ok() {
+            self.purge(keep_from).ok();
+        }
+    }
+
     pub(super) fn close(&mut self) -> Result<(), CloseError> {
         if let Some(reason) = self.shared.health.poisoned() {
             return Err(CloseError::Log { reason });
         }
+        self.let_go_of_the_live_segment();
         match std::mem::replace(&mut self.log, Log::Gone) {
             Log::Clean(_) | Log::Gone => Ok(()),
             Log::Live(wal) => {

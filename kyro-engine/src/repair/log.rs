@@ -91,7 +91,7 @@ impl Expectation<'_> {
     /// The first offset that the log has to have.
     fn first_expected(&self) -> u64 {
         match self.manifest.map(|manifest| &manifest.wal) {
-            Some(wal) => wal.oldest_event.map_or(wal.replay_from, |event| event.min(wal.replay_from)),
+            Some(wal) => wal.keep_from(),
             None => self.after_runs,
         }
     }

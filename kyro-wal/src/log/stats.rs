@@ -1,6 +1,7 @@
 //! Plain numbers about a log.
 
 use super::Wal;
+use crate::format::FIRST_FRAME;
 
 /// What one [`Wal::write_group`] wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct LogStats {
     pub oldest_offset: u64,
     /// The offset after the last written one.
     pub next_offset: u64,
+    /// Bytes of the frames in the live segment.
+    pub live_bytes: u64,
     /// Written bytes of the live segment that no sync covers yet.
     pub unsynced_bytes: u64,
     /// Groups written since the log was opened.
@@ -84,6 +87,7 @@ impl Wal {
             last_segment: header.number,
             oldest_offset: oldest.map_or(header.first_offset, |sealed| sealed.first_offset),
             next_offset: self.next_offset,
+            live_bytes: self.live.place.at - FIRST_FRAME,
             unsynced_bytes: self.live.place.at - self.live.synced,
             groups: self.counters.groups,
             written_bytes: self.counters.bytes,
