@@ -113,7 +113,7 @@ impl IndexedRun {
             counters.count(Event::Filtered);
             return Ok(None);
         }
-        if !self.run.is_verified() {
+        if !self.run.has_verified_keys() {
             self.touch_window(key, counters)?;
         }
         match self.index.probe_with(self.run.keys(), key, |at| self.prefetch_value(at), Answer::of) {
@@ -129,7 +129,7 @@ impl IndexedRun {
     }
 
     fn probe(&self, key: u64, counters: &Counters) -> Result<Probe, ReadError> {
-        if !self.run.is_verified() {
+        if !self.run.has_verified_keys() {
             self.touch_window(key, counters)?;
         }
         let probe = self.index.probe(self.run.keys(), key);
@@ -195,15 +195,15 @@ impl IndexedRun {
         self.filter.get().is_none_or(|filter| filter.may_contain(key))
     }
 
-    /// Where each of `keys` is, into the same place of `positions`. The filter is not asked.
+    /// Where each of `keys` is, into the same place of `positions`. The filter is not asked first.
     pub(crate) fn find_batch(
         &self,
         keys: &[u64],
         positions: &mut [Option<usize>],
         counters: &Counters,
     ) -> Result<(), ReadError> {
-        if self.run.is_verified() {
-            let mispredicted = self.index.find_batch(self.run.keys(), keys, positions);
+        let mispredicted = self.index.find_batch(self.run.keys(), keys, positions);
+        if self.run.has_verified_keys() {
             if mispredicted > 0 {
                 counters.add(Event::Mispredict, mispredicted as u64);
             }
@@ -211,8 +211,15 @@ impl IndexedRun {
             counters.count_vain_searches(vain as u64);
             return Ok(());
         }
+        // Keys that no checksum has covered were looked at. One that was found is there if its own block is whole; that
+        // one is not there takes the whole window to say.
         for (&key, position) in keys.iter().zip(positions) {
-            *position = self.find(key, counters)?;
+            match *position {
+                Some(at) => {
+                    self.run.touch_keys(at..at + 1).map_err(|damage| self.corrupt(counters, &damage))?;
+                }
+                None => *position = self.find(key, counters)?,
+            }
         }
         Ok(())
     }

@@ -305,6 +305,58 @@ fn damage_ends_a_scan_at_its_place_and_keys_alone_do_not_read_values() {
     assert!(engine.mget(&[1, 1999]).is_ok());
 }
 
+/// Many keys at once are looked for before their blocks have been verified: none of it may show.
+#[test]
+fn keys_in_a_damaged_block_are_errors_one_by_one_and_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path(), Options::default()).unwrap();
+    let mut batch = Batch::new();
+    (0..10_000_u64).for_each(|key| {
+        batch.put(key * 2, key.to_le_bytes());
+    });
+    engine.write(batch).unwrap().wait().unwrap();
+    engine.flush().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let runs = std::fs::read_dir(dir.path().join("runs")).unwrap().map(|entry| entry.unwrap().path());
+    let run = runs.filter(|path| path.extension().unwrap() == "run").last().unwrap();
+    let mut bytes = std::fs::read(&run).unwrap();
+    // 4 KiB of header, 80 KB of values, then the keys: a key that is none of those asked for, and larger than its
+    // neighbour.
+    let damaged = 4096 + 10_000 * 8 + 5000 * 8;
+    assert_eq!(bytes[damaged..damaged + 8], 10_000_u64.to_le_bytes());
+    bytes[damaged..damaged + 8].copy_from_slice(&10_005_u64.to_le_bytes());
+    std::fs::write(&run, &bytes).unwrap();
+
+    let open = || Engine::open(dir.path(), Options::default()).unwrap();
+    let corrupt = |error: ReadError| assert!(matches!(error, ReadError::Corrupt { .. }), "{error:?}");
+    let wanted: Vec<u64> = (0..20_002).collect();
+    let engine = open();
+    let alone: Vec<Result<_, ()>> = wanted.iter().map(|&key| engine.get(key).map_err(corrupt)).collect();
+    drop(engine);
+    let engine = open();
+    let mut wrong = 0;
+    for (keys, alone) in wanted.chunks(3).zip(alone.chunks(3)) {
+        match engine.mget(keys) {
+            Ok(together) => {
+                for ((key, alone), found) in keys.iter().zip(alone).zip(together) {
+                    let right = (key % 2 == 0 && *key < 20_000).then(|| (key / 2).to_le_bytes());
+                    let right = right.as_ref().map(|value| &value[..]);
+                    assert_eq!(alone.as_ref().unwrap().as_deref(), right, "key {key}");
+                    assert_eq!(found.as_deref(), right, "key {key} among others");
+                }
+            }
+            Err(error) => {
+                corrupt(error);
+                assert!(alone.iter().any(Result::is_err), "keys {keys:?}");
+                wrong += 1;
+            }
+        }
+    }
+    // A block holds 2,048 keys; windows reach a little into it from both sides.
+    assert!((1_300..1_500).contains(&wrong), "{wrong} chunks of three keys");
+}
+
 #[test]
 fn answers_come_from_where_they_should() {
     let engine = filled(5000, 10);

@@ -15,8 +15,8 @@ use crate::locator::{ENTRIES_PER_LINE, LINE_BYTES, Line};
 /// An open run over `B`: a [`Mapping`](crate::Mapping), a slice aligned to eight bytes, or an `Arc` of either.
 ///
 /// It is immutable and `Sync`; readers share it without a lock. Nothing is read at open beyond header and footer, and
-/// every block of 16 KiB is verified when it is first touched. Once all blocks are (see [`verify`](Self::verify) and
-/// [`is_verified`](Self::is_verified)), a read asks one flag and nothing else.
+/// every block of 16 KiB is verified when it is first touched. Once all blocks of the keys, or of the values, are, a read of
+/// them asks one flag and nothing else (see [`verify`](Self::verify) and [`is_verified`](Self::is_verified)).
 ///
 /// `B::as_ref` must return the same bytes at every call; the methods panic if it returns fewer.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl<B: AsRef<[u8]>> Run<B> {
         let width = footer.fixed_width.get();
         // Every position is at most the length of the file, a usize.
         Self {
-            touched: FirstTouch::new(layout.blocks, !layout.is_packed()),
+            touched: FirstTouch::new(&layout, footer.entries.get(), footer.value_bytes.get()),
             entries: footer.entries.get() as usize,
             keys_at: layout.keys_at as usize,
             offsets_at: layout.offsets_at as usize,
@@ -136,12 +136,18 @@ impl<B: AsRef<[u8]>> Run<B> {
     /// [`Corrupt::Block`] for the first damaged block, now and at every later call.
     #[inline]
     pub fn touch_keys(&self, range: Range<usize>) -> Result<(), Corrupt> {
-        if self.touched.is_complete() {
+        if self.touched.has_keys() {
             return Ok(());
         }
         let end = range.end.min(self.entries);
         let start = range.start.min(end);
         self.touch(self.keys_at + 8 * start..self.keys_at + 8 * end)
+    }
+
+    /// True once every block of the key column has been verified: then [`touch_keys`](Self::touch_keys) has nothing to do.
+    #[inline]
+    pub fn has_verified_keys(&self) -> bool {
+        self.touched.has_keys()
     }
 
     /// The key of entry `index`, verified.
@@ -226,14 +232,14 @@ impl<B: AsRef<[u8]>> Run<B> {
         Ok(Some(self.slice_of_file(place)))
     }
 
-    /// The value of entry `index` where nothing has to be checked any more: when every block has been verified and values
-    /// are not compressed. `None` otherwise, and for a tombstone: [`value`](Self::value) tells. The shortest way to a value.
+    /// The value of entry `index` where nothing has to be checked any more: when every block that a value is read from has
+    /// been verified and values are not compressed. `None` otherwise, and for a tombstone: [`value`](Self::value) tells. The shortest way to a value.
     ///
     /// # Panics
     /// When `index` is not below [`len`](Self::len).
     #[inline]
     pub fn ready_value(&self, index: usize) -> Option<&[u8]> {
-        if !self.touched.is_ready() {
+        if !self.touched.has_values_in_place() {
             return None;
         }
         assert!(index < self.entries, "entry {index} of {}", self.entries);

@@ -58,6 +58,37 @@ fn reading_everything_completes_the_run() {
     }
 }
 
+/// Who asks for values alone never reads an offset; who asks whether a key is there reads neither.
+#[test]
+fn keys_and_values_are_complete_by_themselves() {
+    for fixed in [true, false] {
+        for entries in [1, 2, 500, 2_048, 10_000_u64] {
+            let what = format!("{entries} entries, of one width: {fixed}");
+            let run = Run::open(Mapping::from_bytes(write(entries, fixed))).unwrap();
+            assert!(!run.has_verified_keys() && run.ready_value(0).is_none(), "{what}");
+            let entries = run.len();
+            run.touch_keys(entries / 2..entries).unwrap();
+            assert!(entries < 10_000 || !run.has_verified_keys(), "{what}: half of several blocks");
+            run.touch_keys(0..entries).unwrap();
+            assert!(run.has_verified_keys(), "{what}");
+            let one_block = run.verified_blocks().1 == 1;
+            assert_eq!(run.ready_value(0).is_some(), one_block, "{what}");
+            for index in 0..entries {
+                run.value(index).unwrap();
+            }
+            for index in 0..entries {
+                assert_eq!(run.ready_value(index), run.value_in_file(index).unwrap(), "{what}");
+            }
+            assert!(run.ready_value(entries - 1).is_some(), "{what}");
+            assert!(entries < 10_000 || !run.is_verified(), "{what}: blocks that hold nothing but offsets");
+            run.verify(&mut |_, _| ()).unwrap();
+            assert!(run.is_verified() && run.has_verified_keys(), "{what}");
+        }
+    }
+    let run = Run::open(Mapping::from_bytes(write(0, true))).unwrap();
+    assert!(run.has_verified_keys(), "there is none");
+}
+
 /// Bytes that change under the run, as a failing device's can.
 #[derive(Clone)]
 struct Fickle {
