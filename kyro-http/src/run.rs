@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
@@ -249,11 +249,11 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
         if first.send(()).is_err() {
             tracing::debug!("the server has ended by itself");
         }
-        let stopping = Instant::now();
+        // The time is waited for, and what came meanwhile put aside. A look at the clock when a signal is seen would take
+        // one that came at once for a second one, where the process stood still before it saw it.
+        tokio::time::sleep(SAME_SIGNAL).await;
+        while has_come(&mut terminate, &mut interrupt).await {}
         either(&mut terminate, &mut interrupt).await;
-        while stopping.elapsed() < SAME_SIGNAL {
-            either(&mut terminate, &mut interrupt).await;
-        }
         tracing::warn!("a second signal: ending at once");
         std::process::exit(Exit::Failed as i32);
     });
@@ -262,6 +262,15 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             std::future::pending::<()>().await;
         }
     })
+}
+
+/// Whether one of the signals is there already; takes it.
+async fn has_come(one: &mut Signal, other: &mut Signal) -> bool {
+    tokio::select! {
+        biased;
+        () = either(one, other) => true,
+        () = std::future::ready(()) => false,
+    }
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

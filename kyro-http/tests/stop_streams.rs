@@ -88,10 +88,7 @@ fn a_second_signal_ends_streams_at_once_and_as_a_part() {
     let mut probe = server.connect();
     let mut scanning = scan(&server);
     draining(&server, &mut probe);
-    // Sooner, it would be the same signal.
-    std::thread::sleep(Duration::from_millis(400));
-    server.signal("TERM");
-    let (code, log) = server.wait();
+    let (code, log) = server.signal_until_gone("TERM");
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("a second signal"), "{log}");
     assert!(lines(&mut scanning).is_err(), "what was cut has no end");
@@ -109,6 +106,7 @@ fn change_streams_are_told_where_to_go_on() {
     assert_eq!(changes.head().unwrap().status, 200);
     // A poll that waits for what does not come.
     let mut polling = server.connect();
+    assert_eq!(polling.request("GET", "/livez", &[], b"").status, 200, "it is accepted before the signal");
     let request = b"GET /v1/changes?since=1&wait=60 HTTP/1.1\r\nhost: localhost\r\n\r\n";
     polling.stream.write_all(request).unwrap();
     let mut text = String::new();

@@ -21,6 +21,15 @@ const BINARY: &str = env!("CARGO_BIN_EXE_kyro-http");
 /// Debug builds on a busy machine are slow; a test that waits this long has hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Waits until something is so; where it does not come the test fails, and says what did not.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// How wide a test is to be: what the variable of a campaign says, or what fits every run of the tests.
 pub(crate) fn number_of(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |text| text.parse().expect(variable))
@@ -124,6 +133,19 @@ impl Server {
         self.wait()
     }
 
+    /// Sends a signal again and again until the server has ended: soon after another one it would be the same signal.
+    pub(crate) fn signal_until_gone(mut self, name: &str) -> (i32, String) {
+        let mut sent = None;
+        wait_until("the end by a second signal", || {
+            if sent.is_none_or(|at: Instant| at.elapsed() > Duration::from_millis(400)) {
+                self.signal(name);
+                sent = Some(Instant::now());
+            }
+            self.child.try_wait().unwrap().is_some()
+        });
+        self.wait()
+    }
+
     /// Waits for the server to end by itself.
     pub(crate) fn wait(mut self) -> (i32, String) {
         let status = self.wait_status();
@@ -168,6 +190,11 @@ impl Server {
         let token = format!("Bearer {token}");
         let answer = self.connect().request("GET", "/v1/offset", &[("authorization", &token)], b"");
         answer.json()["offset"].as_u64().unwrap()
+    }
+
+    /// Waits until the server works on this many requests whose answers are not there yet.
+    pub(crate) fn works_on(&self, requests: u64) {
+        wait_until("requests under way", || self.metric("kyrodb_http_requests_in_flight") == requests);
     }
 
     /// One whole number of `/metrics`, by its name with labels.
