@@ -15,8 +15,10 @@ fn connections(server: &Server) -> Vec<Connection> {
     (0..CONNECTIONS).map(|_| server.connect()).collect()
 }
 
-/// Sends a request on each connection before the first answer is read; gives status, offset and key of each.
+/// Sends a request on each connection before the first answer is read; gives status and offset of each. A server that
+/// was stopped goes on when all are sent.
 fn all_at_once(
+    server: &Server,
     connections: &mut [Connection],
     request: impl Fn(u64) -> (&'static str, String, String),
 ) -> Vec<(u16, Option<u64>)> {
@@ -27,6 +29,7 @@ fn all_at_once(
             format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
         connection.stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
     }
+    server.signal("CONT");
     let answers = connections.iter_mut().map(|connection| connection.raw(b"").unwrap());
     answers
         .map(|answer| {
@@ -41,10 +44,12 @@ fn writes_that_come_together_share_batches_and_keep_their_own_offsets() {
     let (_parent, dir) = fresh();
     let server = Server::start_with(&dir, &["--threads", "1"]);
     let mut open = connections(&server);
-    let rounds = 20;
+    let rounds = 10;
     let mut offsets = BTreeSet::new();
     for round in 0..rounds {
-        let answers = all_at_once(&mut open, |number| {
+        // A server that stands still meanwhile finds all of them when it goes on, however long the sending takes.
+        server.signal("STOP");
+        let answers = all_at_once(&server, &mut open, |number| {
             let key = round * CONNECTIONS + number;
             match number % 3 {
                 0 => ("PUT", format!("/v1/kv/{key}"), format!("value {key}")),
@@ -82,7 +87,7 @@ fn one_write_that_is_refused_does_not_take_others_with_it() {
     let server = Server::start_with(&dir, &["--threads", "1", "--max-value-bytes", "100"]);
     let mut open = connections(&server);
     for round in 0..5 {
-        let answers = all_at_once(&mut open, |number| {
+        let answers = all_at_once(&server, &mut open, |number| {
             let length = if number % 8 == 0 { 101 } else { 100 };
             ("PUT", format!("/v1/kv/{}", round * CONNECTIONS + number), "x".repeat(length))
         });
@@ -100,7 +105,8 @@ fn large_values_and_conditions_go_alone() {
     let (_parent, dir) = fresh();
     let server = Server::start_with(&dir, &["--threads", "1"]);
     let mut open = connections(&server);
-    let answers = all_at_once(&mut open, |number| ("PUT", format!("/v1/kv/{number}"), "y".repeat(20_000)));
+    let answers =
+        all_at_once(&server, &mut open, |number| ("PUT", format!("/v1/kv/{number}"), "y".repeat(20_000)));
     assert!(answers.iter().all(|(status, _)| *status == 201));
     assert_eq!(server.metric("kyrodb_wal_group_batches_total"), CONNECTIONS);
     let refused = server.connect().request("PUT", "/v1/kv/1", &[("if-none-match", "*")], b"z");
