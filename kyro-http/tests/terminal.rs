@@ -8,15 +8,21 @@
 mod running;
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
-use running::{Server, command, ended, fresh};
+use running::{PATIENCE, Server, command, ended, fresh, wait_until};
 
-/// Runs shell text at a terminal on which `typed` is typed; gives the exit code and what the terminal got.
-fn at_terminal(text: &str, typed: &str) -> Option<(Option<i32>, String)> {
+/// Runs shell text at a terminal, and does something when the terminal has got the `awaited` text; gives the exit code
+/// and what the terminal got.
+fn at_terminal(
+    text: &str,
+    awaited: &str,
+    then: impl FnOnce(&mut ChildStdin),
+) -> Option<(Option<i32>, String)> {
     let program = env!("CARGO_BIN_EXE_kyro-http");
     let shell = text.replace("kyro-http", program);
     let mut script = Command::new("script");
@@ -26,17 +32,26 @@ fn at_terminal(text: &str, typed: &str) -> Option<(Option<i32>, String)> {
         println!("skipped: there is no script (Debian: apt-get install bsdutils)");
         return None;
     };
-    let mut stdin = child.stdin.take().unwrap();
-    let typed = typed.to_owned();
-    // The terminal stays until the command has ended: closing it early would answer the question with nothing.
-    let typing = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(300));
-        stdin.write_all(typed.as_bytes()).ok();
-        stdin
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (sender, pieces) = channel();
+    thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(read @ 1..) = stdout.read(&mut piece) {
+            let _gone = sender.send(piece[..read].to_vec());
+        }
     });
-    let output = child.wait_with_output().unwrap();
-    drop(typing.join());
-    Some((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    let (mut said, start) = (Vec::new(), Instant::now());
+    while !String::from_utf8_lossy(&said).contains(awaited) {
+        // Where it does not come, the text that did tells why.
+        let Ok(piece) = pieces.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) else { break };
+        said.extend(piece);
+    }
+    then(&mut stdin);
+    said.extend(pieces.iter().flatten());
+    // The terminal stays until the command has ended: closing it early would answer the question with nothing.
+    let status = child.wait().unwrap();
+    drop(stdin);
+    Some((status.code(), String::from_utf8_lossy(&said).into_owned()))
 }
 
 #[test]
@@ -48,11 +63,15 @@ fn a_range_is_removed_when_the_person_says_yes() {
     }
     let keys = || ended(command().args(["scan", "--keys-only", "--data-dir", &place])).stdout;
     let removal = format!("kyro-http del --from 2 --to 9 --data-dir '{place}'");
-    let Some((code, said)) = at_terminal(&removal, "no\n") else { return };
-    assert!(said.contains("this removes 2 keys, from 2 to 9. Type yes to go on: "), "{said}");
+    let asked = "this removes 2 keys, from 2 to 9. Type yes to go on: ";
+    let answer = |typed: &'static str| {
+        at_terminal(&removal, asked, move |terminal| terminal.write_all(typed.as_bytes()).unwrap())
+    };
+    let Some((code, said)) = answer("no\n") else { return };
+    assert!(said.contains(asked), "{said}");
     assert!(code == Some(2) && said.contains("nothing was done"), "{code:?} {said}");
     assert_eq!(keys(), "1\n2\n3\n");
-    let (code, said) = at_terminal(&removal, "yes\n").unwrap();
+    let (code, said) = answer("yes\n").unwrap();
     assert!(code == Some(0) && said.contains("2 keys from 2 to 9 removed"), "{code:?} {said}");
     assert_eq!(keys(), "1\n");
 }
@@ -63,17 +82,37 @@ fn a_load_shows_a_bar_on_a_terminal_and_lines_elsewhere() {
     let place = dir.display().to_string();
     let file = parent.path().join("in.ndjson");
     fs::write(&file, "{\"key\":1,\"value\":\"one\"}\nno record\n").unwrap();
-    // The end of the input takes its time, so that there is something to watch.
-    let slow = |verb: &str| format!("(cat '{}'; sleep 1.5) | {verb}", file.display());
-    let load = slow(&format!("kyro-http load - --format ndjson --data-dir '{place}'"));
-    let Some((code, said)) = at_terminal(&load, "") else { return };
+    // The end of the input waits for somebody who opens the pipe, so that there is something to watch.
+    let pipe = parent.path().join("pipe");
+    if !Command::new("mkfifo").arg(&pipe).status().is_ok_and(|made| made.success()) {
+        println!("skipped: there is no mkfifo on this machine");
+        return;
+    }
+    let end = || drop(fs::File::options().write(true).open(&pipe).unwrap());
+    let load = format!(
+        "cat '{}' '{}' | kyro-http load - --format ndjson --data-dir '{place}'",
+        file.display(),
+        pipe.display()
+    );
+    let Some((code, said)) = at_terminal(&load, "read, ", |_| end()) else { return };
     assert_eq!(code, Some(1), "one line is bad: {said}");
     assert!(said.contains("line 2: ") && said.contains("loaded 1 of 1 records"), "{said}");
     assert!(said.contains("read, ") && said.contains('\r'), "no bar: {said:?}");
     // Without a terminal the same is told line by line, and no line is drawn over.
     let shell = load.replace("kyro-http", env!("CARGO_BIN_EXE_kyro-http"));
-    let output = Command::new("sh").args(["-c", &shell]).env("RUST_LOG", "warn").output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
+    let log = parent.path().join("log");
+    let mut loading = Command::new("sh")
+        .args(["-c", &shell])
+        .env("RUST_LOG", "warn")
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let told = || fs::read_to_string(&log).unwrap();
+    wait_until("a line of progress", || told().contains("bytes read, "));
+    end();
+    assert_eq!(loading.wait().unwrap().code(), Some(1), "one line is bad");
+    let told = told();
     assert!(told.contains("load: ") && told.contains("bytes read, "), "{told}");
     assert!(!told.contains('\r') && !told.contains('\x1b'), "{told:?}");
 }
@@ -83,8 +122,8 @@ fn colours_are_for_terminals_that_want_them() {
     let (_parent, dir) = fresh();
     let server = Server::start(&dir);
     let top = format!("kyro-http top --once --interval 0.1 --url http://{}", server.address);
-    let Some((code, said)) = at_terminal(&top, "") else { return };
+    let Some((code, said)) = at_terminal(&top, "", |_| ()) else { return };
     assert!(code == Some(0) && said.contains("\x1b[32mserving"), "{code:?} {said:?}");
-    let (code, said) = at_terminal(&format!("NO_COLOR=1 {top}"), "").unwrap();
+    let (code, said) = at_terminal(&format!("NO_COLOR=1 {top}"), "", |_| ()).unwrap();
     assert!(code == Some(0) && said.contains("serving") && !said.contains("\x1b[3"), "{code:?} {said:?}");
 }
