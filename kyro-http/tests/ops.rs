@@ -8,12 +8,11 @@ mod running;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use running::{Server, command, ended, fresh};
+use running::{PATIENCE, Server, command, ended, fresh};
 use serde_json::Value;
 
 fn ops(name: &str) -> PathBuf {
@@ -165,13 +164,13 @@ fn nginx_passes_events_as_they_come() {
     ];
     assert!(tool("openssl", &made).unwrap().0);
     // The example as it is, but for places; and the same without TLS, to be asked in plain text.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let socket = place.join("socket");
     let example = fs::read_to_string(ops("proxy/nginx.conf")).unwrap();
     let example = example
         .replace("/etc/ssl/kyrodb/fullchain.pem", certificate)
         .replace("/etc/ssl/kyrodb/privkey.pem", key)
         .replace("127.0.0.1:8080", &server.address.to_string());
-    let plain = example.replace("listen 443 ssl;", &format!("listen 127.0.0.1:{port};"));
+    let plain = example.replace("listen 443 ssl;", &format!("listen unix:{};", socket.display()));
     assert_ne!(plain, example);
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {};\n", place.join(kind).display()))
@@ -195,15 +194,9 @@ fn nginx_passes_events_as_they_come() {
         .spawn()
         .unwrap();
 
-    let start = Instant::now();
-    let mut stream = loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => break stream,
-            Err(error) => assert!(start.elapsed() < Duration::from_secs(20), "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    running::wait_until("nginx", || UnixStream::connect(&socket).is_ok());
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET /v1/subscribe HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut text = String::new();
     let mut come = |what: &str| {
