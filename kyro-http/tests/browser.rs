@@ -102,7 +102,7 @@ impl Browser {
         let start = Instant::now();
         while self.run(&format!("return Boolean({what})")) != json!(true) {
             let text = self.run("return document.body.innerText");
-            assert!(start.elapsed() < Duration::from_secs(30), "{what} does not come:\n{text}");
+            assert!(start.elapsed() < running::PATIENCE, "{what} does not come:\n{text}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

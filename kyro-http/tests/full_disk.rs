@@ -93,7 +93,7 @@ fn a_full_disk_refuses_what_grows_serves_the_rest_and_resumes() {
     std::fs::remove_file(&filler).unwrap();
     let start = Instant::now();
     while put(&server, 9100, &value).status != 201 {
-        assert!(start.elapsed() < Duration::from_secs(20), "writing does not resume");
+        assert!(start.elapsed() < running::PATIENCE, "writing does not resume");
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(server.get("/v1/get_fast/9100").body, value);

@@ -370,7 +370,7 @@ fn outcome(server: &Server, bytes: &[u8]) -> Option<u16> {
             Err(error) => {
                 assert!(!waited, "the server neither answers nor closes: {error}");
                 waited = true;
-                stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+                stream.set_read_timeout(Some(running::PATIENCE)).unwrap();
                 let _either = stream.shutdown(std::net::Shutdown::Write);
             }
         }
@@ -445,5 +445,5 @@ fn a_thousand_requests_in_one_go_are_answered_in_order() {
         assert_eq!(connection.raw(b"").unwrap().text(), "new");
     }
     assert_eq!(connection.raw(b"").unwrap().json()["offset"], 150);
-    assert!(connection.closes_within(Duration::from_secs(10)));
+    assert!(connection.closes_within(running::PATIENCE));
 }

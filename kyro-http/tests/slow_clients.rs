@@ -71,7 +71,7 @@ fn a_thousand_slow_clients_are_cut_and_cost_little() {
         let kept = kept_waiting(server.pid()).saturating_sub(waited_before);
         let (late, pause) = (start.elapsed().saturating_sub(stolen + kept), Duration::from_millis(100));
         assert!(
-            late < Duration::from_secs(15),
+            late < Duration::from_secs(40),
             "{left} are left after {:?}, of which the machine kept {kept:?} from the server and {stolen:?} from its client",
             start.elapsed()
         );
