@@ -31,6 +31,9 @@ use crate::view::View;
 /// files that are being read.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// And how often it is looked at, however long that takes: a thread that stood still has not looked for all that time.
+const LOOKS: u32 = 32;
+
 /// How long to look for a readable state while the writer makes new ones.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -140,7 +143,7 @@ fn read_state(
     known: &[Arc<IndexedRun>],
 ) -> Result<Shared, OpenError> {
     let start = Instant::now();
-    let mut unreadable: Option<(u64, Instant)> = None;
+    let mut unreadable: Option<(u64, Instant, u32)> = None;
     loop {
         let Some(manifest) = ManifestFile::read(&*storage, dir)? else {
             return Err(no_manifest(&*storage, dir));
@@ -152,14 +155,14 @@ fn read_state(
             }
             Err(error) => error,
         };
-        let since = match unreadable {
-            Some((same, since)) if same == manifest.generation => since,
-            _ => Instant::now(),
+        let (since, looks) = match unreadable {
+            Some((same, since, looks)) if same == manifest.generation => (since, looks + 1),
+            _ => (Instant::now(), 1),
         };
-        if since.elapsed() >= PATIENCE || start.elapsed() >= LONGEST {
+        if (since.elapsed() >= PATIENCE && looks >= LOOKS) || start.elapsed() >= LONGEST {
             return Err(error);
         }
-        unreadable = Some((manifest.generation, since));
+        unreadable = Some((manifest.generation, since, looks));
         thread::sleep(Duration::from_millis(2));
     }
 }
