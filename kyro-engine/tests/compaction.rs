@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use kyro_engine::storage::{SimDisk, Storage};
-use kyro_engine::{Engine, MaintenanceError, Options};
+use kyro_engine::{Engine, MaintenanceError, Options, Stats};
 use meddler::{Meddler, Op};
+
+/// How long to wait for what happens by itself, on a machine where any thread may stand still for a while.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn manual() -> Options {
     let mut options = Options::default();
@@ -80,7 +83,7 @@ fn a_flush_does_not_wait_for_a_merge_and_its_run_stays_in_front() {
         let engine = engine.clone();
         move || engine.compact()
     });
-    there.recv_timeout(Duration::from_secs(20)).expect("the merge begins");
+    there.recv_timeout(PATIENCE).expect("the merge begins");
 
     engine.put(5, 9_000_u64.to_le_bytes()).unwrap();
     engine.delete(160).unwrap();
@@ -88,7 +91,7 @@ fn a_flush_does_not_wait_for_a_merge_and_its_run_stays_in_front() {
         let engine = engine.clone();
         move || engine.flush()
     });
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !flushing.is_finished() {
         assert!(Instant::now() < deadline, "the flush waits for the merge");
         std::thread::sleep(Duration::from_millis(1));
@@ -131,14 +134,15 @@ fn a_close_ends_a_slow_merge_and_leaves_nothing_behind() {
     });
     let temporary =
         |disk: &SimDisk| disk.contents().keys().any(|path| path.to_string_lossy().ends_with(".tmp"));
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !temporary(&disk) {
         assert!(Instant::now() < deadline, "the merge begins");
         std::thread::sleep(Duration::from_millis(1));
     }
     let start = Instant::now();
     engine.close().unwrap();
-    assert!(start.elapsed() < Duration::from_secs(10), "closing took {:?}", start.elapsed());
+    // Left alone it would take hours.
+    assert!(start.elapsed() < PATIENCE, "closing took {:?}", start.elapsed());
     assert!(matches!(merging.join().unwrap(), Err(MaintenanceError::Closed)));
     assert!(!temporary(&disk), "{:?}", disk.contents().keys());
     let engine = open(disk, manual());
@@ -170,7 +174,7 @@ fn background_merges_keep_the_runs_few_and_their_bytes_are_counted() {
     options.max_runs = 3;
     options.flush_every_operations = Some(50);
     let engine = open(disk, options);
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     for key in 0..4000_u64 {
         engine.put(key.wrapping_mul(0x9e37_79b9_7f4a_7c15), key.to_le_bytes()).unwrap();
         // One writer can be faster than the thread that flushes is woken: one flush would then take it all.
@@ -179,8 +183,13 @@ fn background_merges_keep_the_runs_few_and_their_bytes_are_counted() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    while engine.stats().runs.len() > 3 || engine.stats().compactions == 0 {
-        assert!(Instant::now() < deadline, "{} runs", engine.stats().runs.len());
+    // A last flush may be due, and a merge may be under way whose bytes are counted only in part.
+    let settled = |stats: &Stats| {
+        let merged = stats.runs.len() <= 3 && stats.compactions > 0;
+        merged && stats.delta_entries < 50 && stats.compaction_read_bytes >= stats.compaction_bytes / 2
+    };
+    while !settled(&engine.stats()) {
+        assert!(Instant::now() < deadline, "{:?}", engine.stats());
         std::thread::sleep(Duration::from_millis(1));
     }
     for key in 0..4000_u64 {
@@ -188,7 +197,6 @@ fn background_merges_keep_the_runs_few_and_their_bytes_are_counted() {
     }
     let stats = engine.stats();
     assert!(stats.flushes > 4, "{}", stats.flushes);
-    assert!(stats.flush_bytes > 4000 * 24 / 2 && stats.compaction_bytes > 0);
-    assert!(stats.compaction_read_bytes >= stats.compaction_bytes / 2);
+    assert!(stats.flush_bytes > 4000 * 24 / 2 && stats.compaction_bytes > 0, "{stats:?}");
     assert_eq!(stats.maintenance_error, None);
 }
