@@ -43,7 +43,8 @@ fn runs_full_and_resumes(storage: &Arc<dyn Storage>, dir: &Path, free: impl FnOn
     assert_eq!(storage.len(&ballast).unwrap(), BALLAST, "made with the first write");
     let acknowledged = fill(&engine);
     assert!(acknowledged > 50, "{acknowledged}");
-    assert!(storage.len(&ballast).is_err(), "given up");
+    // Now and then it is tried whether there is space for it again: its name may be there, its bytes are not.
+    assert_ne!(storage.len(&ballast).ok(), Some(BALLAST), "given up");
     // Deletes go on, far beyond what is left of the segment; puts do not eat up what was given up.
     for key in 0..acknowledged / 2 {
         engine.delete(key).unwrap_or_else(|error| panic!("delete {key} of {acknowledged}: {error}"));
@@ -54,7 +55,7 @@ fn runs_full_and_resumes(storage: &Arc<dyn Storage>, dir: &Path, free: impl FnOn
     free();
     let freed = Instant::now();
     while storage.len(&ballast).ok() != Some(BALLAST) {
-        assert!(freed.elapsed() < Duration::from_secs(20), "nobody had to write for it to come back");
+        assert!(freed.elapsed() < Duration::from_secs(60), "nobody had to write for it to come back");
         std::thread::sleep(Duration::from_millis(10));
     }
     engine.put(0, "again").unwrap();
@@ -92,7 +93,7 @@ fn a_compaction_on_a_full_disk_makes_the_space_that_writing_needs() {
     engine.compact().unwrap();
     let compacted = Instant::now();
     while engine.put(1, "resumed").is_err() {
-        assert!(compacted.elapsed() < Duration::from_secs(20), "writing did not resume");
+        assert!(compacted.elapsed() < Duration::from_secs(60), "writing did not resume");
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(engine.get(1).unwrap().unwrap(), "resumed");
