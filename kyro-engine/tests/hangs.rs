@@ -37,14 +37,15 @@ fn put(key: u64) -> Batch {
 fn ends<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(body()).ok());
-    receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{what} hangs"))
+    receiver.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{what} hangs"))
 }
 
 #[test]
 fn every_commit_is_answered_when_the_engine_closes_under_load() {
     let start = Instant::now();
     let mut rounds = 0;
-    while start.elapsed() < Duration::from_secs(3) {
+    // For three seconds, and longer where the machine is busy.
+    while rounds < 20 || start.elapsed() < Duration::from_secs(3) {
         rounds += 1;
         let mut options = small();
         options.max_queue = 1 + rounds % 3;
@@ -75,7 +76,6 @@ fn every_commit_is_answered_when_the_engine_closes_under_load() {
             }
         });
     }
-    assert!(rounds > 20, "only {rounds} rounds");
 }
 
 struct Panics;
@@ -143,7 +143,12 @@ fn a_progress_callback_that_panics_does_not_stop_the_flushes() {
         (0..500).for_each(|key| assert!(engine.put(key, [1; 50]).unwrap() < 10_000));
         engine
     });
-    assert!(engine.stats().flushes > 0);
+    // A flush is counted after it has made room for the writer.
+    ends("counting a flush", move || {
+        while engine.stats().flushes == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
 }
 
 #[test]
