@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
-use kyro_engine::{Engine, MaintenanceError, OpenError, Options, WriteError};
+use kyro_engine::{Engine, MaintenanceError, OpenError, Options, Stats, WriteError};
+
+/// How long to wait for what happens by itself, on a machine where any thread may stand still for a while.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn open(dir: &Path) -> Result<Engine, OpenError> {
     let mut options = Options::default();
@@ -159,23 +163,31 @@ fn limits_are_told_and_change_nothing() {
 fn writers_on_many_threads_share_groups_and_see_their_own_writes() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path()).unwrap();
-    std::thread::scope(|scope| {
-        for thread in 0..16_u64 {
-            let engine = &engine;
-            scope.spawn(move || {
-                for index in 0..50 {
-                    let key = thread << 32 | index;
-                    let offset = engine.put(key, key.to_le_bytes()).unwrap();
-                    assert_eq!(engine.offset(key).unwrap(), Some(offset), "read your write");
-                }
-            });
-        }
-    });
-    let stats = engine.stats();
-    assert_eq!(stats.operations, 800);
-    assert_eq!(stats.next_offset, 800, "offsets have no gap");
-    assert!(stats.groups < 800, "{} groups for 800 batches of 16 writers", stats.groups);
-    assert_eq!(stats.group_batches, 800);
+    let deadline = Instant::now() + PATIENCE;
+    let mut written = 0;
+    // Who waits for a sync together is up to the machine: again until some have shared one.
+    while written == 0 || engine.stats().groups == written {
+        assert!(Instant::now() < deadline, "{written} batches of 16 writers, and each a group of its own");
+        let start = Barrier::new(16);
+        std::thread::scope(|scope| {
+            for thread in 0..16_u64 {
+                let (engine, start) = (&engine, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    for index in written..written + 50 {
+                        let key = thread << 32 | index;
+                        let offset = engine.put(key, key.to_le_bytes()).unwrap();
+                        assert_eq!(engine.offset(key).unwrap(), Some(offset), "read your write");
+                    }
+                });
+            }
+        });
+        written += 800;
+        let stats = engine.stats();
+        assert_eq!(stats.operations, written);
+        assert_eq!(stats.next_offset, written, "offsets have no gap");
+        assert_eq!(stats.group_batches, written);
+    }
 }
 
 #[test]
@@ -189,15 +201,17 @@ fn a_full_delta_is_flushed_by_itself_and_runs_are_merged() {
     for key in 0..2000_u64 {
         engine.put(key, [key as u8; 100]).unwrap();
     }
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while engine.stats().compactions == 0 {
-        assert!(std::time::Instant::now() < deadline, "{:?}", engine.stats());
+    // The log lets go what runs hold.
+    let settled = |stats: &Stats| {
+        let merged = stats.flushes >= 3 && stats.compactions > 0 && stats.runs.len() <= 3;
+        merged && stats.wal.first_segment > 1 && stats.wal.segments < 8
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !settled(&engine.stats()) {
+        assert!(Instant::now() < deadline, "{:?}", engine.stats());
         std::thread::sleep(Duration::from_millis(5));
     }
     for key in 0..2000_u64 {
         assert_eq!(engine.get(key).unwrap().as_deref(), Some(&[key as u8; 100][..]));
     }
-    let stats = engine.stats();
-    assert!(stats.flushes >= 3 && stats.runs.len() <= 3, "{stats:?}");
-    assert!(stats.wal.segments < 8, "the log lets go what runs hold: {:?}", stats.wal);
 }
