@@ -10,6 +10,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use kyro_engine::{Batch, BulkBuild, BulkOptions, Compression, Durability, Engine, Options};
 
@@ -59,6 +60,12 @@ fn ten_times_the_budget<const VALUE: usize>(compression: Compression) -> usize {
             batch.put(key(number), [number as u8; VALUE]);
         }
         engine.write_waiting(batch).unwrap().wait().unwrap();
+    }
+    // The first merge by itself may be late; the next line makes one.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while engine.stats().compactions == 0 {
+        assert!(Instant::now() < deadline, "{:?}", engine.stats());
+        std::thread::sleep(Duration::from_millis(5));
     }
     engine.compact().unwrap();
     for number in (0..keys).step_by(97) {
