@@ -80,6 +80,8 @@ mod tests {
     fn pages_are_in_memory_once_they_were_touched_and_not_before() {
         // Pages of the heap are there or not by themselves; those that were never touched are not.
         let map = memmap2::MmapOptions::new().len(64 * PAGE_BYTES).map_anon().unwrap();
+        // Nor because a neighbour was, with which the kernel joins it: another thread's memory, in pages of 2 MiB.
+        map.advise(memmap2::Advice::NoHugePage).ok();
         assert!(is_resident(&[]));
         assert!(!is_resident(&map[..1]));
         black_box(map[PAGE_BYTES]);
