@@ -113,10 +113,11 @@ impl IndexedRun {
             counters.count(Event::Filtered);
             return Ok(None);
         }
+        let answer = self.index.probe_with(self.run.keys(), key, |at| self.prefetch_value(at), Answer::of);
         if !self.run.has_verified_keys() {
-            self.touch_window(key, counters)?;
+            self.verify_answer(key, answer, counters)?;
         }
-        match self.index.probe_with(self.run.keys(), key, |at| self.prefetch_value(at), Answer::of) {
+        match answer {
             Answer::MISPREDICTED => {
                 self.search(key, counters).map(|probe| probe.found.then_some(probe.position))
             }
@@ -126,6 +127,21 @@ impl IndexedRun {
             }
             Answer(position) => Ok(Some(position)),
         }
+    }
+
+    /// Verifies what an answer depends on, which was read before any checksum covered it. A key that was found is there if
+    /// its own block is whole; that one is not there takes the whole window to say.
+    #[inline(never)]
+    fn verify_answer(&self, key: u64, answer: Answer, counters: &Counters) -> Result<(), ReadError> {
+        match answer {
+            Answer::ABSENT | Answer::MISPREDICTED => self.touch_window(key, counters),
+            Answer(position) => self.touch_key(position, counters),
+        }
+    }
+
+    fn touch_key(&self, position: usize, counters: &Counters) -> Result<(), ReadError> {
+        let touched = self.run.touch_keys(position..position + 1);
+        touched.map_err(|damage| self.corrupt(counters, &damage))
     }
 
     fn probe(&self, key: u64, counters: &Counters) -> Result<Probe, ReadError> {
@@ -211,13 +227,10 @@ impl IndexedRun {
             counters.count_vain_searches(vain as u64);
             return Ok(());
         }
-        // Keys that no checksum has covered were looked at. One that was found is there if its own block is whole; that
-        // one is not there takes the whole window to say.
+        // As in `verify_answer`.
         for (&key, position) in keys.iter().zip(positions) {
             match *position {
-                Some(at) => {
-                    self.run.touch_keys(at..at + 1).map_err(|damage| self.corrupt(counters, &damage))?;
-                }
+                Some(found) => self.touch_key(found, counters)?,
                 None => *position = self.find(key, counters)?,
             }
         }
