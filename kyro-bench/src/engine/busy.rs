@@ -223,7 +223,7 @@ struct Read {
     elapsed: Duration,
 }
 
-/// Gets `keys` over and over until `is_over`, and compares what comes.
+/// Gets `keys` over and over until `is_over`, a few of them in any case, and compares what comes.
 fn read(engine: &Engine, keys: &[(u64, u64)], is_over: &dyn Fn(Duration) -> bool) -> Result<Read, Failure> {
     let mut latencies = histogram();
     let (mut stalls, mut unexplained) = (0, Duration::ZERO);
@@ -231,7 +231,7 @@ fn read(engine: &Engine, keys: &[(u64, u64)], is_over: &dyn Fn(Duration) -> bool
     let mut looked = waited_before;
     let started = Instant::now();
     let mut number = 0;
-    while !is_over(started.elapsed()) {
+    loop {
         for _ in 0..LOOK_EVERY {
             let (key, word) = keys[number % keys.len()];
             number += 1;
@@ -250,6 +250,9 @@ fn read(engine: &Engine, keys: &[(u64, u64)], is_over: &dyn Fn(Duration) -> bool
             }
         }
         looked = waited();
+        if is_over(started.elapsed()) {
+            break;
+        }
     }
     let elapsed = started.elapsed();
     Ok(Read { latencies, stalls, unexplained, waited: waited().saturating_sub(waited_before), elapsed })
