@@ -187,7 +187,11 @@ impl Client {
             }
             let timeout = run.pause(now);
             events.clear();
-            epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)).map_err(io::Error::from)?;
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+                // Of a process that is stopped and goes on: nothing has come yet.
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
             for event in &events {
                 self.serve(event.data.u64() as usize, &mut run, source)?;
             }
