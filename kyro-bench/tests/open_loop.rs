@@ -74,7 +74,7 @@ fn run(rate: Option<f64>) -> Measured {
     Client::connect(address, 1).unwrap().run(&load, &mut Right).unwrap()
 }
 
-/// The server stands still for half of the time. In closed loop one request sees that. In open loop every request that was
+/// The server stands still for half of the time. In closed loop one request sees each such time. In open loop every request that was
 /// due meanwhile does, so that the mean one waits for a good part of it.
 #[test]
 fn a_stall_is_not_hidden_by_waiting_for_it() {
@@ -89,7 +89,8 @@ fn a_stall_is_not_hidden_by_waiting_for_it() {
     );
     let closed = run(None);
     let late = closed.latencies.len() - closed.latencies.count_between(0, 400_000_000);
-    assert_eq!(late, 1, "of {}", closed.latencies.len());
+    // Of the stall, and of those that a busy machine adds: in a second no more of them begin one after the other.
+    assert!((1..=3).contains(&late), "{late} of {}", closed.latencies.len());
 }
 
 #[test]
@@ -109,12 +110,12 @@ fn a_wrong_answer_ends_it() {
     assert!(error.contains("a wrong answer, with status 200: not right"), "{error}");
 }
 
-/// What the workload client writes to standard error when that is a terminal, or is none.
-fn standard_error(terminal: bool) -> String {
+/// What the workload client, reading for this long, writes to standard error when that is a terminal, or is none.
+fn standard_error(terminal: bool, seconds: &str) -> String {
     let address = server(b"{\"offset\":1}", Duration::from_millis(300));
     let mut command = Command::new(env!("CARGO_BIN_EXE_kyro-bench"));
     command.args(["workload", "--base", &format!("http://{address}"), "--load-n", "0", "--regime", "cold"]);
-    command.args(["--op", "put", "--read-concurrency", "1", "--read-seconds", "0.8"]);
+    command.args(["--op", "put", "--read-concurrency", "1", "--read-seconds", seconds]);
     command.stdout(Stdio::null());
     if !terminal {
         return String::from_utf8(command.stderr(Stdio::piped()).output().unwrap().stderr).unwrap();
@@ -140,7 +141,16 @@ fn standard_error(terminal: bool) -> String {
 
 #[test]
 fn a_terminal_sees_a_bar_and_a_pipe_does_not() {
-    let (terminal, pipe) = (standard_error(true), standard_error(false));
-    assert!(terminal.contains("reading ") && terminal.contains("(left "), "{terminal:?}");
+    // The bar moves with the answers: where a busy machine gave too few, there is more time.
+    let has_bar = |text: &str| text.contains("reading ") && text.contains("(left ");
+    let mut terminal = String::new();
+    for seconds in ["0.8", "4", "20"] {
+        terminal = standard_error(true, seconds);
+        if has_bar(&terminal) {
+            break;
+        }
+    }
+    assert!(has_bar(&terminal), "{terminal:?}");
+    let pipe = standard_error(false, "0.8");
     assert!(!pipe.contains("(left ") && pipe.contains("/v1/put"), "{pipe:?}");
 }
