@@ -11,7 +11,7 @@ use std::process::Command;
 
 use kyro_bench::http::process::Server;
 
-use running::{kyro_bench, text};
+use running::{a_processor, kyro_bench, text};
 
 /// kyro-http beside the program under test.
 fn server() -> PathBuf {
@@ -30,11 +30,12 @@ fn every_row_is_reported() {
     let (place, out) = (dir.path().join("place"), dir.path().join("out"));
     std::fs::create_dir(&place).unwrap();
     let (server, place_, out_) = (server(), place.to_str().unwrap(), out.to_str().unwrap());
+    let processor = a_processor();
     let small = ["--records", "5000", "--connections", "8", "--seconds", "0.1", "--repeats", "2"];
     let output = kyro_bench(
         &[
             &["http", "--dir", place_, "--out", out_, "--server", server.to_str().unwrap()][..],
-            &["--idle-connections", "50", "--server-processor", "0", "--client-processor", "0"],
+            &["--idle-connections", "50", "--server-processor", &processor, "--client-processor", &processor],
             &small,
         ]
         .concat(),
@@ -85,7 +86,7 @@ fn a_workload_checks_what_it_reads() {
     command.arg("--data-dir").arg(dir.path().join("data")).args(["serve", "127.0.0.1", "0"]);
     command.env("KYRODB_RL_DATA_RPS", "0").env("KYRODB_RL_ADMIN_RPS", "0").env("RUST_LOG", "warn");
     command.env("KYRODB_AUTH_TOKEN", "secret");
-    let server = Server::start(command, 0).unwrap();
+    let server = Server::start_anywhere(command).unwrap();
     let base = format!("http://{}", server.address);
     let csv = dir.path().join("out.csv");
     let common = |more: &[&str]| {

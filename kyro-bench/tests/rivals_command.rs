@@ -25,7 +25,7 @@ fn rivals(place: &Path, out: &Path) -> Output {
         "--durable-operations=60",
         "--writers=4",
         "--repeats=2",
-        "--seconds=20",
+        "--seconds=600",
     ])
 }
 

@@ -142,7 +142,7 @@ mod tests {
     fn a_server_that_ends_is_noticed() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo nothing to say; exit 3"]);
-        let error = Server::start(command, 0).unwrap_err().to_string();
+        let error = Server::start_anywhere(command).unwrap_err().to_string();
         assert!(error.contains("exit status: 3"), "{error}");
     }
 }
