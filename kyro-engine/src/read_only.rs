@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use kyro_wal::storage::{RealStorage, Storage};
-use kyro_wal::{Expected, Recovery};
+use kyro_wal::{Expected, Extent, Recovery};
 
 use crate::batch::Switch;
 use crate::delta::Delta;
@@ -128,7 +128,7 @@ impl ReadOnly {
         list(&self.state.load().manifest.current())
     }
 
-    /// Numbers of the state, counted since it was read; those of a writer are zero.
+    /// Numbers of the state, counted since it was read; those of a writer are zero, but for what there is of the log.
     pub fn stats(&self) -> Stats {
         Stats::of(&self.state.load())
     }
@@ -149,9 +149,13 @@ fn read_state(
             return Err(no_manifest(&*storage, dir));
         };
         let error = match read_named(&storage, dir, &options, known, &manifest) {
-            Ok((sources, next_offset, manifest)) => {
+            Ok(Named { sources, next_offset, manifest, log }) => {
                 let manifest = ManifestFile::hold(Arc::clone(&storage), dir, manifest);
-                return Ok(Shared::new(storage, dir, options, manifest, sources, next_offset));
+                let shared = Shared::new(storage, dir, options, manifest, sources, next_offset);
+                if let Some(log) = log {
+                    shared.commits.set_log(log.segments, log.bytes, log.first_segment, log.oldest_offset);
+                }
+                return Ok(shared);
             }
             Err(error) => error,
         };
@@ -167,14 +171,24 @@ fn read_state(
     }
 }
 
-/// Reads what a manifest names; gives it with one past its newest operation, and the manifest as the log makes it.
+/// What a manifest names.
+struct Named {
+    sources: Sources,
+    /// One past the newest operation.
+    next_offset: u64,
+    /// The manifest as the log makes it.
+    manifest: Manifest,
+    /// How much of a log there is, once one has been made.
+    log: Option<Extent>,
+}
+
 fn read_named(
     storage: &Arc<dyn Storage>,
     dir: &Path,
     options: &Options,
     known: &[Arc<IndexedRun>],
     manifest: &Manifest,
-) -> Result<(Sources, u64, Manifest), OpenError> {
+) -> Result<Named, OpenError> {
     let mut manifest = manifest.clone();
     let mut runs = Vec::with_capacity(manifest.runs.len());
     for entry in &manifest.runs {
@@ -188,7 +202,7 @@ fn read_named(
         });
     }
     let delta = Delta::default();
-    let mut next_offset = manifest.wal.replay_from;
+    let (mut next_offset, mut extent) = (manifest.wal.replay_from, None);
     if let Some(first_segment) = manifest.wal.first_segment {
         let expected = Expected {
             uuid: manifest.uuid.0,
@@ -199,6 +213,7 @@ fn read_named(
         let wal_dir = dir.join(WAL_DIR);
         let log = Recovery::open(Arc::clone(storage), &wal_dir, expected, wal_options(options));
         let log = log.map_err(log_error)?;
+        extent = Some(log.extent());
         next_offset = replay(log, &wal_dir, &mut manifest, &delta, &mut |manifest| {
             runs = OpenedRuns::open(&**storage, dir, manifest, options)?.runs;
             Ok(())
@@ -209,7 +224,8 @@ fn read_named(
     let since = manifest.versions.since();
     // Of a push whose operation is not in the log nothing is seen.
     manifest.drop_staged();
-    Ok((Sources { delta: Arc::new(delta), frozen: None, runs, ranges, since }, next_offset, manifest))
+    let sources = Sources { delta: Arc::new(delta), frozen: None, runs, ranges, since };
+    Ok(Named { sources, next_offset, manifest, log: extent })
 }
 
 /// Applies the log from where the manifest says; gives one past its last operation. Where the content is switched, the

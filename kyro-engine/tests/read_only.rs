@@ -57,7 +57,10 @@ fn a_reader_sees_runs_and_log_refreshes_and_changes_nothing() {
     engine.close().unwrap();
     drop(engine);
     let before = disk.contents();
+    let log: usize =
+        before.iter().filter(|(path, _)| path.starts_with("/db/wal")).map(|(_, bytes)| bytes.len()).sum();
     assert_eq!(reader.refresh().unwrap(), 6);
+    assert_eq!(reader.stats().wal.bytes, log as u64, "{:?}", reader.stats().wal);
     assert_eq!(disk.contents(), before);
 }
 

@@ -37,7 +37,7 @@ pub use format::{CHECKSUM_CRC32, FORMAT_VERSION, MAX_FRAME_OFFSETS, MAX_METADATA
 pub use log::{LogStats, Payload, Purged, Spare, SpareJob, Synced, Wal, Written, remove_spare};
 pub use options::{CleanMark, Expected, Identity, Options};
 pub use reader::Reader;
-pub use recovery::{Frame, Recovery, Tail};
+pub use recovery::{Extent, Frame, Recovery, Tail};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
