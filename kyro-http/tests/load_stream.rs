@@ -115,7 +115,7 @@ fn a_load_whose_client_leaves_takes_no_part_of_a_record() {
 #[test]
 fn a_load_hears_of_the_servers_end_and_how_much_is_written() {
     let (_parent, dir) = fresh();
-    let server = Server::start_with(&dir, &["--drain-timeout", "6"]);
+    let server = Server::start_with(&dir, &["--drain-timeout", "24"]);
     let mut loading = begin(&server, "application/x-ndjson", "/v1/load");
     send(&mut loading, &records(10_001));
     let start = Instant::now();
