@@ -63,7 +63,7 @@ fn a_browsers_event_source_gets_every_event_and_the_end() {
     let profile = format!("--user-data-dir={}", parent.path().join("profile").display());
     let browsing = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-web-security", "--dump-dom"])
-        .args(["--timeout=20000", "--virtual-time-budget=20000", &profile])
+        .args(["--timeout=60000", "--virtual-time-budget=20000", &profile])
         .arg(format!("file://{}", file.display()))
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
