@@ -185,8 +185,10 @@ fn merge_what_is_due(shared: &Shared, last: &mut Compacted) -> Result<(), Mainte
 
 /// Whether the log keeps segments for nothing, as after stops in the middle of a session that wrote little.
 fn log_is_idle(shared: &Shared) -> bool {
+    // Asked first: what is visible is in the delta. A write that comes meanwhile would look like one that is in none.
+    let next_offset = shared.visible.next();
     shared.options.auto_flush
         && shared.views.load().delta.operations() == 0
         && shared.commits.wal_segments.load(Ordering::Relaxed) > 1
-        && shared.visible.next() > shared.manifest.current().wal.replay_from
+        && next_offset > shared.manifest.current().wal.replay_from
 }
