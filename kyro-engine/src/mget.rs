@@ -1,7 +1,7 @@
 //! Many keys at once: their cache misses overlap.
 //!
 //! A chunk of keys goes through the same stations as a single one, each station for all keys before the next: the
-//! deltas' slots are prefetched and probed, each run's filter, where it has one, and its index are asked for those still wanted, locators and then values
+//! deltas' filters and slots are prefetched and probed, each run's filter, where it has one, and its index are asked for those still wanted, locators and then values
 //! are prefetched, and at last the values are handed over. Everything lives on the stack.
 
 use bytes::Bytes;
@@ -76,6 +76,7 @@ impl<'a> Reading<'a> {
         let mut left = Left::all(wanted);
         for delta in self.sources.deltas().filter(|delta| !delta.is_empty()) {
             left.keys().iter().for_each(|&key| delta.prefetch(key));
+            left.keys().iter().for_each(|&key| delta.prefetch_slot(key));
             let before = left.count;
             left.retain(|key, index| {
                 found[index] = delta.get(key, self.visible).map(Found::Delta);
