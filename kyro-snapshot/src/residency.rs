@@ -1,5 +1,5 @@
-//! Which bytes of a mapped file are in memory, as the kernel sees it, how they come there, and how often a thread had to
-//! wait for some that were not. Where the kernel does not tell, everything counts as being in memory.
+//! Which bytes of a mapped file are in memory, as the kernel sees it, and how often a thread had to wait for some that
+//! were not. Where the kernel does not tell, everything counts as being in memory.
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "no safe interface asks the kernel for this"))]
 
 use std::hint::black_box;
@@ -19,36 +19,6 @@ pub fn touch_pages(bytes: &[u8]) {
     black_box(bytes.last());
 }
 
-/// Has what is not in memory of `bytes` come in by huge pages from now on, where a file system keeps files in such (ext4
-/// from Linux 6.16 on, XFS), two at a time. One system call; where it does nothing, so does this.
-#[cfg(target_os = "linux")]
-pub(crate) fn expect_huge_pages(bytes: &[u8]) {
-    if bytes.is_empty() {
-        return;
-    }
-    let (at, before) = page_of(bytes, page_bytes());
-    // SAFETY: `at` is the start of the page that `bytes` begins in, and the range ends with them. It is advice on how pages
-    // are to be read in: it changes neither what the memory holds nor who may use it.
-    unsafe { libc::madvise(at.cast(), before + bytes.len(), libc::MADV_HUGEPAGE) };
-}
-
-/// See the function for Linux.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn expect_huge_pages(_bytes: &[u8]) {}
-
-#[cfg(target_os = "linux")]
-fn page_bytes() -> usize {
-    // SAFETY: The call takes a number and gives one.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(PAGE_BYTES)
-}
-
-/// The start of the page in which `bytes` begin, and how far in it that is.
-#[cfg(target_os = "linux")]
-fn page_of(bytes: &[u8], page: usize) -> (*mut u8, usize) {
-    let before = bytes.as_ptr().addr() % page;
-    (bytes.as_ptr().wrapping_sub(before).cast_mut(), before)
-}
-
 /// Whether every page of `bytes` is in memory now. Does not read them, so does not wait for the disk. Costs a system
 /// call for each 4 MiB.
 #[cfg(target_os = "linux")]
@@ -56,8 +26,10 @@ pub fn is_resident(bytes: &[u8]) -> bool {
     if bytes.is_empty() {
         return true;
     }
-    let page = page_bytes();
-    let (mut at, before) = page_of(bytes, page);
+    // SAFETY: The call takes a number and gives one.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(PAGE_BYTES);
+    let before = bytes.as_ptr().addr() % page;
+    let mut at = bytes.as_ptr().wrapping_sub(before).cast_mut();
     let mut pages = (before + bytes.len()).div_ceil(page);
     while pages > 0 {
         let mut present = [1_u8; PAGES_AT_ONCE];

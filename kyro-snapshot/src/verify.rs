@@ -6,14 +6,11 @@ use zerocopy::IntoBytes;
 
 use crate::error::Corrupt;
 use crate::format::{BLOCK_BYTES, FOOTER_BYTES, HEADER_BYTES, MAX_OFFSET, TOMBSTONE};
-use crate::residency::{expect_huge_pages, touch_pages};
+use crate::residency::touch_pages;
 use crate::run::Run;
 
-/// How much is verified between two progress reports.
+/// How much is read between two progress reports.
 const STEP_BYTES: u64 = 16 << 20;
-/// How much is warmed up between two: what the kernel reads at a time where it was told to expect huge pages, two of them.
-const CHUNK_BYTES: usize = 4 << 20;
-const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));
 
 impl<B: AsRef<[u8]>> Run<B> {
     /// Reads the whole file and checks everything that can be checked: every block against its checksum, the checksums
@@ -53,29 +50,24 @@ impl<B: AsRef<[u8]>> Run<B> {
         (self.touched.verified_blocks(self.layout.blocks), self.layout.blocks)
     }
 
-    /// Touches every page of the file, by huge pages where the file system has them, so that later reads need not wait for the disk, and verifies what has not been
+    /// Touches every page of the file, so that later reads need not wait for the disk, and verifies what has not been
     /// verified yet, so that they need no checksum either. Damage is no error here: the reads that meet it tell.
     ///
-    /// `progress` gets bytes done and bytes in all, every 4 MiB and once at the end; where it breaks, the warm-up ends.
-    /// Returns the bytes touched. Costs one read of the file.
+    /// `progress` gets bytes done and bytes in all, at least every 16 MiB and once at the end; where it breaks, the
+    /// warm-up ends. Returns the bytes touched. Costs one read of the file.
     pub fn warm_up(&self, progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>) -> u64 {
-        let (total, mut done) = (self.layout.file_bytes, 0);
-        expect_huge_pages(self.as_bytes());
-        // From the end on. In order, the kernel would read ahead of what it was asked for, and does so in small pages.
-        for (number, chunk) in self.as_bytes().chunks(CHUNK_BYTES).enumerate().rev() {
-            if progress(done, total).is_break() {
+        let total = self.layout.file_bytes;
+        for (block, bytes) in self.as_bytes().chunks(BLOCK_BYTES).enumerate() {
+            let (block, done) = (block as u64, (block * BLOCK_BYTES) as u64);
+            if done.is_multiple_of(STEP_BYTES) && progress(done, total).is_break() {
                 return done;
             }
-            for (block, bytes) in chunk.chunks(BLOCK_BYTES).enumerate() {
-                let block = (number * (CHUNK_BYTES / BLOCK_BYTES) + block) as u64;
-                if block >= self.layout.blocks || self.touched.is_verified(block) {
-                    touch_pages(bytes);
-                } else {
-                    // A damaged block stays unverified.
-                    drop(self.read_block(block));
-                }
+            if block >= self.layout.blocks || self.touched.is_verified(block) {
+                touch_pages(bytes);
+            } else {
+                // A damaged block stays unverified.
+                drop(self.read_block(block));
             }
-            done += chunk.len() as u64;
         }
         // Everything is done: there is nothing left to break off.
         let _either = progress(total, total);
