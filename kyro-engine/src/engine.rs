@@ -89,6 +89,7 @@ impl Engine {
     /// # Errors
     /// [`ReadError::HistoryGone`] when the log no longer goes back to `start`.
     pub fn replay(&self, start: u64, end: Option<u64>) -> Result<Replay, ReadError> {
+        self.shared.history_was_read.store(true, Ordering::Relaxed);
         Replay::new(Arc::clone(&self.shared), start, end)
     }
 

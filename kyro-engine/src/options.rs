@@ -44,8 +44,8 @@ pub struct Options {
     /// What an acknowledgement means. Default: [`Durability::Always`].
     pub durability: Durability,
     /// Size of a log segment in bytes, preallocated; the first of a session has 1 MiB at most. A clean
-    /// close gives back what is not used of the last one, or all of it where runs hold all of it, if that is more than
-    /// 1 MiB or a sixteenth of a segment. Default 16 MiB.
+    /// close gives back what is not used of the last one. Where runs hold all of it and nobody read history in the session
+    /// it gives back all, if that is more than 1 MiB or a sixteenth of a segment, whichever is less. Default 16 MiB.
     pub wal_segment_bytes: u64,
     /// Memory for everything that grows with load, in bytes: recent writes (two fifths, counting those that wait for a
     /// flush; their tables grow by doubling, which may take it up to a half), the queue of writers (an eighth), the columns

@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     /// Number of the next run file; never handed out twice, also when a flush fails.
     pub(crate) next_run: AtomicU64,
     pub(crate) recovery: RecoveryStats,
+    /// Whether anyone asked for past operations since the opening.
+    pub(crate) history_was_read: AtomicBool,
     pub(crate) opened: Instant,
 }
 
@@ -100,6 +102,7 @@ impl Shared {
             compactor,
             next_run: AtomicU64::new(named.next_run),
             recovery: RecoveryStats::default(),
+            history_was_read: AtomicBool::new(false),
             opened: Instant::now(),
             storage,
             options,

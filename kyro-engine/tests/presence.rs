@@ -33,6 +33,29 @@ fn cold_with(place: &tempfile::TempDir, options: &Options) -> Engine {
     open()
 }
 
+/// The window of a key near the end of a block reaches into the next one, which a get does not need.
+#[test]
+fn a_key_near_the_end_of_a_block_is_at_hand_once_it_was_fetched() {
+    let place = tempfile::tempdir().unwrap();
+    let open = || Engine::open(place.path(), Options::default()).unwrap();
+    let engine = open();
+    let mut batch = kyro_engine::Batch::new();
+    (0..10_000_u64).for_each(|key| {
+        batch.put(key * key, key.to_le_bytes());
+    });
+    engine.write(batch).unwrap().wait().unwrap();
+    engine.flush().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    // 4 KiB of header, 80 KB of values, then the keys: a block of 16 KiB begins with the one at (98,304 - 84,096) / 8.
+    for index in (1_700..1_850_u64).step_by(3) {
+        let engine = open();
+        engine.fetch(index * index).unwrap();
+        assert!(engine.has_at_hand(index * index, Presence::Read), "{index}");
+        engine.close().unwrap();
+    }
+}
+
 #[test]
 fn a_key_is_at_hand_once_it_was_fetched() {
     let place = tempfile::tempdir().unwrap();

@@ -213,15 +213,29 @@ impl Committer {
         }
     }
 
-    /// A segment of any size may hold nothing but what is in runs too. Nobody writes to it any more: it goes, where that
-    /// is worth the syncs, and an empty one of the smallest size ends the log. Best effort: what is wrong with the log,
-    /// closing it will say.
+    /// A log of any size may hold nothing but what is in runs too. Where that is worth the syncs it goes, its last segment
+    /// too, which nobody writes any more: an empty one of the smallest size ends it. Not where this session has read
+    /// history: whoever did wants to go on where it was. Best effort: what is wrong with the log, closing it will say.
     fn let_go_of_the_live_segment(&mut self) {
-        let keep_from = self.shared.manifest.current().wal.keep_from();
-        let slack = close_slack(&self.shared.options);
+        let shared = Arc::clone(&self.shared);
+        let (keep_from, slack) = (shared.manifest.current().wal.keep_from(), close_slack(&shared.options));
+        if shared.visible.next() > keep_from || shared.history_was_read.load(Ordering::Relaxed) {
+            return;
+        }
+        let is_worth_it = match &self.log {
+            // Opened and closed without a change, nothing changes.
+            Log::Clean(recovery) => {
+                let made = [&shared.maintenance.flushes, &shared.maintenance.compactions];
+                recovery.extent().bytes > slack && made.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+            }
+            Log::Live(wal) => self.begun && wal.stats().live_bytes > slack,
+            Log::Gone => false,
+        };
+        if !is_worth_it || self.live().is_err() {
+            return;
+        }
         let Log::Live(wal) = &mut self.log else { return };
-        let stats = wal.stats();
-        if !self.begun || stats.next_offset > keep_from || stats.live_bytes <= slack {
+        if wal.stats().next_offset > keep_from {
             return;
         }
         wal.set_segment_bytes(0);
