@@ -13,7 +13,7 @@ use crate::{Outcome, tree};
 
 /// The most instructions that one step of a path may take: a tenth more than it took when the limit was set.
 const LIMITS: &[(&str, f64)] =
-    &[("get-hit", 880.0), ("get-miss", 760.0), ("delta-hit", 345.0), ("frame-encode", 215.0)];
+    &[("get-hit", 560.0), ("get-miss", 550.0), ("delta-hit", 360.0), ("frame-encode", 215.0)];
 
 /// The function of kyro-bench in which instructions are counted, and how often it takes a step.
 const COUNTED: &str = "*instructions*counted*";
