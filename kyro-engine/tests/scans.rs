@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kyro_engine::storage::SimDisk;
@@ -263,14 +264,10 @@ fn a_key_with_very_many_versions_costs_a_search_not_a_walk() {
     assert_eq!(keys(&before, Scan::all()), [] as [u64; 0]);
 }
 
-#[test]
-fn damage_ends_a_scan_at_its_place_and_keys_alone_do_not_read_values() {
+/// A database of one run that holds these, after something was done to the bytes of its file; and that file.
+fn damaged(batch: Batch, damage: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::open(dir.path(), Options::default()).unwrap();
-    let mut batch = Batch::new();
-    (0..2000_u64).for_each(|key| {
-        batch.put(key, [key as u8; 100]);
-    });
     engine.write(batch).unwrap().wait().unwrap();
     engine.flush().unwrap();
     engine.close().unwrap();
@@ -278,9 +275,19 @@ fn damage_ends_a_scan_at_its_place_and_keys_alone_do_not_read_values() {
     let runs = std::fs::read_dir(dir.path().join("runs")).unwrap().map(|entry| entry.unwrap().path());
     let run = runs.filter(|path| path.extension().unwrap() == "run").last().unwrap();
     let mut bytes = std::fs::read(&run).unwrap();
-    // Values come first in the file.
-    bytes[100_000] ^= 1;
+    damage(&mut bytes);
     std::fs::write(&run, &bytes).unwrap();
+    (dir, run)
+}
+
+#[test]
+fn damage_ends_a_scan_at_its_place_and_keys_alone_do_not_read_values() {
+    let mut batch = Batch::new();
+    (0..2000_u64).for_each(|key| {
+        batch.put(key, [key as u8; 100]);
+    });
+    // Values come first in the file.
+    let (dir, run) = damaged(batch, |bytes| bytes[100_000] ^= 1);
 
     let engine = Engine::open(dir.path(), Options::default()).unwrap();
     let mut scan = engine.scan(Scan::all()).unwrap();
@@ -308,25 +315,17 @@ fn damage_ends_a_scan_at_its_place_and_keys_alone_do_not_read_values() {
 /// Many keys at once are looked for before their blocks have been verified: none of it may show.
 #[test]
 fn keys_in_a_damaged_block_are_errors_one_by_one_and_together() {
-    let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::open(dir.path(), Options::default()).unwrap();
     let mut batch = Batch::new();
     (0..10_000_u64).for_each(|key| {
         batch.put(key * 2, key.to_le_bytes());
     });
-    engine.write(batch).unwrap().wait().unwrap();
-    engine.flush().unwrap();
-    engine.close().unwrap();
-    drop(engine);
-    let runs = std::fs::read_dir(dir.path().join("runs")).unwrap().map(|entry| entry.unwrap().path());
-    let run = runs.filter(|path| path.extension().unwrap() == "run").last().unwrap();
-    let mut bytes = std::fs::read(&run).unwrap();
     // 4 KiB of header, 80 KB of values, then the keys: a key that is none of those asked for, and larger than its
     // neighbour.
-    let damaged = 4096 + 10_000 * 8 + 5000 * 8;
-    assert_eq!(bytes[damaged..damaged + 8], 10_000_u64.to_le_bytes());
-    bytes[damaged..damaged + 8].copy_from_slice(&10_005_u64.to_le_bytes());
-    std::fs::write(&run, &bytes).unwrap();
+    let (dir, _) = damaged(batch, |bytes| {
+        let damaged = 4096 + 10_000 * 8 + 5000 * 8;
+        assert_eq!(bytes[damaged..damaged + 8], 10_000_u64.to_le_bytes());
+        bytes[damaged..damaged + 8].copy_from_slice(&10_005_u64.to_le_bytes());
+    });
 
     let open = || Engine::open(dir.path(), Options::default()).unwrap();
     let corrupt = |error: ReadError| assert!(matches!(error, ReadError::Corrupt { .. }), "{error:?}");
