@@ -40,15 +40,24 @@ impl Engine {
         // Kept, not borrowed for a short read: this may wait for the disk.
         let (sources, visible) = shared.views.pin_at(&shared.visible);
         let reading = Reading { sources: &sources, visible, counters: uncounted() };
+        // What a range delete covers counts too: to find that out takes the same pages.
+        let holder = match reading.find_version(key)? {
+            Some(Found::Delta(_)) => return Ok(()),
+            Some(Found::Run(run, position)) => {
+                if let Some((_, value)) = run.entry(position, reading.counters)? {
+                    touch_pages(&value);
+                }
+                Some(run.number())
+            }
+            None => None,
+        };
         // A get verifies the block of the key it found, and no neighbour that its window reaches into.
         for run in sources.runs.iter().filter(|run| run.may_contain(key)) {
             run.touch_window(key, reading.counters)?;
-        }
-        // What a range delete covers counts too: to find that out takes the same pages.
-        if let Some(Found::Run(run, position)) = reading.find_version(key)?
-            && let Some((_, value)) = run.entry(position, reading.counters)?
-        {
-            touch_pages(&value);
+            // Older ones are not asked.
+            if holder == Some(run.number()) {
+                break;
+            }
         }
         Ok(())
     }
